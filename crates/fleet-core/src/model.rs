@@ -1,0 +1,245 @@
+//! The nouns: machines, units, placements, states, and the picture of a cluster made of them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use crate::unit::{Requirements, UnitHash, UnitName};
+
+/// A moment, in milliseconds since the Unix epoch. Always an argument: nothing in this crate asks a clock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(pub u64);
+
+impl Timestamp {
+    /// The moment `ms` milliseconds after this one.
+    #[must_use]
+    pub fn plus_ms(self, ms: u64) -> Timestamp {
+        Timestamp(self.0.saturating_add(ms))
+    }
+}
+
+/// The store's counter. Every write of a transaction carries the same one, and it only grows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Revision(pub u64);
+
+/// Counts what was asked of one unit: each new file, target state or start request is one more.
+///
+/// A placement carries the generation it was made for, and an agent refuses an older one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Generation(pub u64);
+
+impl fmt::Display for Generation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A machine's identity: the content of its `/etc/machine-id`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MachineId(Arc<str>); // Invariant: accepted by `MachineId::from_str`.
+
+/// Longest machine ID in bytes. systemd's own are 32; room is left for hand-made ones.
+pub const MACHINE_ID_LEN_MAX: usize = 64;
+
+/// How many leading characters of a machine ID make its short form, which `MachineID=` accepts as well.
+pub const MACHINE_ID_SHORT_LEN: usize = 8;
+
+impl MachineId {
+    /// The whole ID.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The first eight characters, or all of a shorter ID.
+    pub fn short(&self) -> &str {
+        &self.0[..self.0.len().min(MACHINE_ID_SHORT_LEN)]
+    }
+
+    /// Whether `MachineID=wanted` names this machine: its whole ID, or exactly its short form.
+    pub fn is_named_by(&self, wanted: &str) -> bool {
+        wanted == self.as_str() || (wanted.len() == MACHINE_ID_SHORT_LEN && wanted == self.short())
+    }
+}
+
+impl fmt::Display for MachineId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for MachineId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Why a text is no machine ID.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MachineIdError {
+    /// Nothing there.
+    #[error("a machine ID cannot be empty")]
+    Empty,
+    /// More than [`MACHINE_ID_LEN_MAX`] bytes.
+    #[error("machine ID `{id}` is longer than {MACHINE_ID_LEN_MAX} bytes")]
+    TooLong {
+        /// What was given.
+        id: String,
+    },
+    /// A character that cannot stand in a key or a path.
+    #[error("machine ID `{id}` has the character {ch:?}; letters, digits, `-`, `_` and `.` are allowed, and not at first a `.`")]
+    BadChar {
+        /// What was given.
+        id: String,
+        /// The first offending character.
+        ch: char,
+    },
+}
+
+impl FromStr for MachineId {
+    type Err = MachineIdError;
+
+    fn from_str(id: &str) -> Result<MachineId, MachineIdError> {
+        if id.is_empty() {
+            return Err(MachineIdError::Empty);
+        }
+        if MACHINE_ID_LEN_MAX < id.len() {
+            return Err(MachineIdError::TooLong { id: id.to_owned() });
+        }
+        let legal = |ch: char| ch.is_ascii_alphanumeric() || "-_.".contains(ch);
+        let first_is_dot = id.starts_with('.').then_some('.');
+        if let Some(ch) = id.chars().find(|&ch| !legal(ch)).or(first_is_dot) {
+            return Err(MachineIdError::BadChar { id: id.to_owned(), ch });
+        }
+        Ok(MachineId(id.into()))
+    }
+}
+
+/// How far one unit is to be taken (API v1: `desiredState`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TargetState {
+    /// Known to the cluster, on no machine.
+    #[default]
+    Inactive,
+    /// Placed on a machine and known to its systemd, not started; stopped if it ran.
+    Loaded,
+    /// Placed and started.
+    Launched,
+}
+
+impl TargetState {
+    /// The word used in files, APIs and tables.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            TargetState::Inactive => "inactive",
+            TargetState::Loaded => "loaded",
+            TargetState::Launched => "launched",
+        }
+    }
+}
+
+impl fmt::Display for TargetState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A target state that is none of the three.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{given}` is no target state: use `inactive`, `loaded` or `launched`")]
+pub struct TargetStateError {
+    /// What was given.
+    pub given: String,
+}
+
+impl FromStr for TargetState {
+    type Err = TargetStateError;
+
+    fn from_str(given: &str) -> Result<TargetState, TargetStateError> {
+        match given {
+            "inactive" => Ok(TargetState::Inactive),
+            "loaded" => Ok(TargetState::Loaded),
+            "launched" => Ok(TargetState::Launched),
+            _ => Err(TargetStateError { given: given.to_owned() }),
+        }
+    }
+}
+
+/// One unit as the user wants it: key `units/NAME`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unit {
+    /// Its file, by content.
+    pub hash: UnitHash,
+    /// How far it is to be taken.
+    pub target: TargetState,
+    /// One more for each change of file or target state and for each request to start.
+    pub generation: Generation,
+    /// One more for each restart asked for.
+    pub restarts: u64,
+    /// When this was last changed.
+    pub changed: Timestamp,
+    /// What placement needs to know of its file, with the name's specifiers filled in.
+    ///
+    /// Derived from the file, not stored beside it.
+    pub requirements: Arc<Requirements>,
+}
+
+/// The complete order to one machine about one unit: key `placements/MACHINE/NAME`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placement {
+    /// The file to run.
+    pub hash: UnitHash,
+    /// How far to take it; never `Inactive` (then there is no placement).
+    pub target: TargetState,
+    /// The generation of the unit that this order is for.
+    pub generation: Generation,
+    /// The unit's restart counter at that time.
+    pub restarts: u64,
+}
+
+/// A machine that is present: key `machines/ID`, with the dynamic metadata laid over the static.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Machine {
+    /// Where it can be reached, empty if it does not say.
+    pub public_ip: String,
+    /// Merged metadata: what constraints are held against.
+    pub metadata: BTreeMap<String, String>,
+    /// The version of its `fleetd`.
+    pub version: String,
+}
+
+/// What systemd says of one unit on one machine: key `states/MACHINE/NAME`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnitState {
+    /// systemd's load state: `loaded`, `not-found`, `bad-setting`, ...
+    pub load: String,
+    /// systemd's active state: `active`, `activating`, `failed`, ...
+    pub active: String,
+    /// systemd's sub state: `running`, `start-pre`, `dead`, ...
+    pub sub: String,
+    /// systemd's result of the last run (`success`, `exit-code`, `timeout`, ...), empty if there is none.
+    pub result: String,
+    /// The file that the machine has.
+    pub hash: UnitHash,
+    /// The newest generation whose order was carried out to the end, well or not.
+    pub done: Generation,
+    /// The restart counter that was carried out.
+    pub restarts: u64,
+    /// How far the machine has taken it.
+    pub reached: TargetState,
+    /// Why the order could not be carried out, in words; empty if it could.
+    pub error: String,
+    /// When `active` and `sub` last changed, as the machine saw it.
+    pub since: Timestamp,
+}
+
+/// What a decision is made on: one consistent picture of the cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cluster {
+    /// All units, templates too.
+    pub units: BTreeMap<UnitName, Unit>,
+    /// The machines that are present.
+    pub machines: BTreeMap<MachineId, Machine>,
+    /// All placements, by machine, then unit.
+    pub placements: BTreeMap<MachineId, BTreeMap<UnitName, Placement>>,
+}

@@ -1,0 +1,26 @@
+//! What a unit's `[X-Fleet]` section asks of the machine it runs on.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Glob, UnitName};
+
+/// The `[X-Fleet]` section of one unit, with its name's specifiers filled in.
+///
+/// An empty one (the default) may run anywhere.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Requirements {
+    /// `MachineID`: the whole ID or its first eight characters.
+    pub machine_id: Option<String>,
+    /// `MachineOf`: all of these must be placed on the same machine.
+    pub machine_of: BTreeSet<UnitName>,
+    /// `MachineMetadata`: for each key (AND) one of the values (OR).
+    pub metadata: BTreeMap<String, BTreeSet<String>>,
+    /// `Conflicts`: no other unit on the machine may match.
+    pub conflicts: Vec<Glob>,
+    /// `Replaces`: matching units are moved to another machine.
+    pub replaces: Vec<Glob>,
+    /// `Global`: on every machine that fits.
+    pub global: bool,
+    /// Why no machine can ever fit, if that is so (only files accepted leniently have such reasons).
+    pub never: Vec<String>,
+}
