@@ -1,1 +1,213 @@
-//! See the crate description.
+//! The cluster's memory: keys with revisions, guarded transactions, watches from a revision, and leases, shaped as
+//! etcd v3 has them, because etcd is the store of a real cluster.
+//!
+//! [`Store`] is the trait; [`mem`] is the strict model in memory (for tests and simulation), [`embedded`] the same model
+//! made durable on disk (the default of one machine). Both pass one conformance suite. [`registry`] is the typed view:
+//! which key holds what. Decisions do not live here: this crate stores and tells, it does not choose.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+pub use fleet_core::model::Revision;
+
+/// Most operations (guards and writes each) in one transaction.
+///
+/// Source: etcd's default `--max-txn-ops` (3.4). Every store here has the same, so that nothing works on one machine
+/// and fails on a cluster.
+pub const TXN_OPS_MAX: usize = 128;
+
+/// Largest sum of keys and values in one transaction, in bytes.
+///
+/// Source: etcd's default `--max-request-bytes` is 1.5 MiB; a margin is left for its framing.
+pub const TXN_BYTES_MAX: usize = 1_400_000;
+
+/// A lease: keys put with it vanish when it expires or is revoked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LeaseId(pub i64);
+
+/// One key with its value and the revisions that changed it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyValue {
+    /// The key, without the store's prefix.
+    pub key: String,
+    /// The value, opaque to the store.
+    pub value: Vec<u8>,
+    /// The revision that created the key (after its last deletion).
+    pub create_revision: Revision,
+    /// The revision that last wrote the key.
+    pub mod_revision: Revision,
+    /// The lease it lives on.
+    pub lease: Option<LeaseId>,
+}
+
+/// What is read or watched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Keys {
+    /// One key.
+    One(String),
+    /// Every key that starts so; the empty prefix is everything.
+    Prefix(String),
+}
+
+/// What must hold for a transaction to be carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Guard {
+    /// The key does not exist.
+    Absent(String),
+    /// The key exists and was last written at this revision.
+    ModRevision(String, Revision),
+    /// The key exists and was created at this revision (a leader's or a lock's key).
+    CreateRevision(String, Revision),
+}
+
+/// One write of a transaction. A key may be written once in a transaction, as in etcd.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// Sets the key, on the lease if one is given (else on none).
+    Put {
+        /// The key.
+        key: String,
+        /// The value.
+        value: Vec<u8>,
+        /// The lease it shall live on.
+        lease: Option<LeaseId>,
+    },
+    /// Deletes the key; no error if there is none.
+    Delete {
+        /// The key.
+        key: String,
+    },
+}
+
+/// A guarded transaction: all writes, at one revision, if all guards hold; else none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Txn {
+    /// All must hold.
+    pub guards: Vec<Guard>,
+    /// All are done.
+    pub writes: Vec<Write>,
+}
+
+/// What became of a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TxnOutcome {
+    /// Written at this revision (or nothing was to be written, at the store's present one).
+    Committed(Revision),
+    /// A guard did not hold; nothing was written. The store's present revision.
+    Conflict(Revision),
+}
+
+/// Some keys as they were at one revision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Sorted by key, bytewise.
+    pub kvs: Vec<KeyValue>,
+    /// The store's revision at that time: watch from the next one to miss nothing.
+    pub revision: Revision,
+}
+
+/// One change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The key was created or written.
+    Put(KeyValue),
+    /// The key was deleted, by hand or because its lease ended.
+    Delete {
+        /// Which key.
+        key: String,
+        /// When.
+        revision: Revision,
+    },
+}
+
+/// All changes of one revision that a watch asked for: never half a transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// The revision.
+    pub revision: Revision,
+    /// Its changes, in the order of the transaction.
+    pub changes: Vec<Change>,
+}
+
+/// Why a store could not do something.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// The store did not answer: *a write may have happened*. Look again, then decide again.
+    #[error("the store did not answer: {0}")]
+    Unavailable(String),
+    /// The history needed for this watch is gone: read everything anew.
+    #[error("the store's history before revision {} is gone", .0.0)]
+    Compacted(Revision),
+    /// The lease does not exist (any more).
+    #[error("lease {} does not exist or has expired", .0.0)]
+    NoLease(LeaseId),
+    /// More than [`TXN_OPS_MAX`] guards or writes.
+    #[error("a transaction of {ops} operations is over the limit of {TXN_OPS_MAX}")]
+    TooManyOps {
+        /// How many there were.
+        ops: usize,
+    },
+    /// More than [`TXN_BYTES_MAX`].
+    #[error("a transaction of {bytes} bytes is over the limit of {TXN_BYTES_MAX}")]
+    TooLarge {
+        /// How many there were.
+        bytes: usize,
+    },
+    /// A key was written twice in one transaction.
+    #[error("key `{key}` is written twice in one transaction")]
+    DuplicateKey {
+        /// Which.
+        key: String,
+    },
+    /// The store's own file cannot be used.
+    #[error("the store's file {path}: {reason}")]
+    File {
+        /// Which file.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// A stream of changes; dropping it ends the watch.
+#[async_trait]
+pub trait Watch: Send {
+    /// Waits for the next batch, in order of revisions, none left out, none twice.
+    ///
+    /// # Errors
+    /// [`StoreError::Compacted`] if the watcher fell so far behind that history was dropped (read everything anew), and
+    /// [`StoreError::Unavailable`] if the store went away. Either ends the watch.
+    async fn next(&mut self) -> Result<Batch, StoreError>;
+}
+
+/// A store as fleet needs it. See the crate's documentation.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Reads keys, all at one revision.
+    async fn read(&self, keys: &Keys) -> Result<Snapshot, StoreError>;
+
+    /// Carries out a guarded transaction.
+    ///
+    /// # Errors
+    /// A guard that does not hold is no error but [`TxnOutcome::Conflict`]. [`StoreError::Unavailable`]: *the writes may
+    /// have happened*. A put on an ended lease is [`StoreError::NoLease`]; limits as their variants say.
+    async fn commit(&self, txn: &Txn) -> Result<TxnOutcome, StoreError>;
+
+    /// Watches keys for the changes of revision `from` and later, from history if that is in the past.
+    ///
+    /// # Errors
+    /// [`StoreError::Compacted`] if `from` is older than the history that is kept.
+    async fn watch(&self, keys: &Keys, from: Revision) -> Result<Box<dyn Watch>, StoreError>;
+
+    /// Grants a lease. etcd counts in whole seconds; a shorter `ttl` is one second.
+    async fn grant(&self, ttl: Duration) -> Result<LeaseId, StoreError>;
+
+    /// Sets the lease's clock back to its full time.
+    ///
+    /// # Errors
+    /// [`StoreError::NoLease`] when it has ended: its keys are gone, and a new lease is needed.
+    async fn keep_alive(&self, lease: LeaseId) -> Result<(), StoreError>;
+
+    /// Ends the lease now and deletes its keys, in one revision.
+    async fn revoke(&self, lease: LeaseId) -> Result<(), StoreError>;
+}

@@ -1,1 +1,170 @@
-//! See the crate description.
+//! One machine's systemd: unit files, jobs and states.
+//!
+//! [`UnitManager`] is the trait; [`dbus`] drives a real systemd (system bus, user bus, or a manager's private socket) by
+//! signals alone, without polling; [`fake`] is a strict model of it. Both pass one conformance suite. Nothing here knows
+//! of the cluster: the agent in fleet-core decides, this room does what it is told and says what it saw.
+
+use async_trait::async_trait;
+use fleet_core::model::{Generation, TargetState};
+use fleet_core::unit::{UnitHash, UnitName};
+use tokio::sync::mpsc;
+
+/// What systemd says of one unit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnitStatus {
+    /// Which unit.
+    pub name: UnitName,
+    /// `loaded`, `not-found`, `bad-setting`, `error`, `masked`, ...
+    pub load: String,
+    /// `active`, `reloading`, `inactive`, `failed`, `activating`, `deactivating`.
+    pub active: String,
+    /// `running`, `start-pre`, `dead`, `exited`, ...
+    pub sub: String,
+    /// The result of the last run as systemd names it (`success`, `exit-code`, `signal`, `timeout`, ...); empty where the
+    /// unit's type has none, or nothing ran.
+    pub result: String,
+}
+
+/// What the agent last carried out for a unit, kept beside its file, so that a new `fleetd` knows it.
+///
+/// It lives where the unit files live, in `/run`, and so ends with the machine's uptime, as what it speaks of does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// The file that was written.
+    pub hash: UnitHash,
+    /// The generation that was carried out to the end.
+    pub generation: Generation,
+    /// The restart counter that was carried out.
+    pub restarts: u64,
+    /// How far the unit was taken: `Launched` once a start job has ended, well or not.
+    pub reached: TargetState,
+}
+
+/// A unit file to be written, complete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WriteFile {
+    /// Which unit.
+    pub name: UnitName,
+    /// What systemd is to read.
+    pub text: String,
+    /// What this file stands for.
+    pub receipt: Receipt,
+}
+
+/// What is asked of systemd for one unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Verb {
+    /// `StartUnit`, mode `replace`.
+    Start,
+    /// `StopUnit`, mode `replace`.
+    Stop,
+    /// `RestartUnit`, mode `replace`.
+    Restart,
+}
+
+/// How a job ended, in systemd's words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JobResult {
+    /// The job did what it was to do.
+    Done,
+    /// It ended otherwise: `failed`, `canceled`, `timeout`, `dependency`, `skipped`, ...
+    Other(String),
+    /// systemd refused to queue it, with its error name and message (`org.freedesktop.systemd1.NoSuchUnit`, ...).
+    Refused {
+        /// The D-Bus error name.
+        name: String,
+        /// systemd's message.
+        message: String,
+    },
+}
+
+/// What a manager tells without being asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ManagerEvent {
+    /// The state of one of our units changed (its newest state; several changes may be told as one).
+    Changed(UnitStatus),
+    /// The connection is gone; nothing is known until `Connected`.
+    Disconnected,
+    /// The connection is back: look at everything anew.
+    Connected,
+}
+
+/// Everything of ours that is on the machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Look {
+    /// Our unit files on disk, with their receipts; `None` where the receipt is missing or cannot be read.
+    pub files: Vec<(UnitName, Option<Receipt>)>,
+    /// The states of those units, and of units of ours that run without a file.
+    pub units: Vec<UnitStatus>,
+}
+
+/// Why systemd or the disk could not do something.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ManagerError {
+    /// No connection to systemd; comes back by itself (`ManagerEvent::Connected`).
+    #[error("no connection to systemd at {address}: {reason}")]
+    Disconnected {
+        /// Where.
+        address: String,
+        /// Why.
+        reason: String,
+    },
+    /// A call that systemd answered with an error.
+    #[error("systemd refused {call}: {message} ({name})")]
+    Refused {
+        /// Which call.
+        call: String,
+        /// The D-Bus error name.
+        name: String,
+        /// systemd's message.
+        message: String,
+    },
+    /// A file could not be written, read or removed.
+    #[error("cannot {verb} {path}: {reason}")]
+    File {
+        /// `write`, `remove`, ...
+        verb: &'static str,
+        /// Which file.
+        path: String,
+        /// The system's words.
+        reason: String,
+    },
+}
+
+/// A machine's systemd as fleet needs it.
+///
+/// All methods may be called at once from many tasks. Only units of ours are ever touched: those whose files this room
+/// wrote.
+#[async_trait]
+pub trait UnitManager: Send + Sync + 'static {
+    /// Looks at everything of ours: files, receipts, states. One call of systemd, however many units there are.
+    async fn look(&self) -> Result<Look, ManagerError>;
+
+    /// Writes files atomically, one result each, in order; then has systemd reload its files once, if a file of a unit
+    /// that systemd holds in memory changed (a new file needs none).
+    ///
+    /// # Errors
+    /// The outer error: the reload failed or there is no connection; files may have been written.
+    async fn write(&self, files: &[WriteFile]) -> Result<Vec<Result<(), ManagerError>>, ManagerError>;
+
+    /// Replaces the receipt of a unit whose file is there.
+    async fn write_receipt(&self, name: &UnitName, receipt: &Receipt) -> Result<(), ManagerError>;
+
+    /// Removes the files (and receipts, and systemd's memory of a failure) of units that do not run, one result each.
+    ///
+    /// # Errors
+    /// `Refused` by ourselves for a unit that is not inactive or failed: a running unit's file is never removed.
+    async fn remove(&self, names: &[UnitName]) -> Result<Vec<Result<(), ManagerError>>, ManagerError>;
+
+    /// Queues one job and waits until it has ended.
+    ///
+    /// How long that takes is the unit's business (`TimeoutStartSec=0` is for ever). At most
+    /// `SUBMIT_WINDOW` calls are under way to systemd at once; jobs that are queued and not yet ended do not count.
+    ///
+    /// # Errors
+    /// `Disconnected` when the connection broke before the end was seen: *the job may have run*. Look again.
+    async fn run(&self, name: &UnitName, verb: Verb) -> Result<JobResult, ManagerError>;
+
+    /// The events, for the one who drives this machine. May be taken once.
+    fn events(&self) -> Option<mpsc::Receiver<ManagerEvent>>;
+}
