@@ -1,0 +1,307 @@
+//! The client: one method per operation, typed errors, streams as streams.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::BoxStream;
+use serde::de::DeserializeOwned;
+
+use crate::v2;
+
+/// Where a fleet API is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// A unix socket: `unix:///run/fleet.sock`.
+    Unix(PathBuf),
+    /// HTTP over TCP: `http://HOST:PORT`.
+    Http(String),
+}
+
+/// A text that is no endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum EndpointError {
+    #[error("endpoint `{given}` has no scheme: write `unix:///path` or `http://host:port`")]
+    NoScheme { given: String },
+    #[error("endpoint `{given}` names a host, but a unix socket has a path: write `unix:///{given_path}`")]
+    HostInPath { given: String, given_path: String },
+    #[error("endpoint `{given}` is no URL of a host: write `http://host:port`")]
+    BadUrl { given: String },
+    #[error("endpoint `{given}` has the unknown scheme `{scheme}`: `unix`, `file` and `http` are known")]
+    UnknownScheme { given: String, scheme: String },
+}
+
+impl FromStr for Endpoint {
+    type Err = EndpointError;
+
+    fn from_str(given: &str) -> Result<Endpoint, EndpointError> {
+        let Some((scheme, rest)) = given.split_once("://") else {
+            return Err(EndpointError::NoScheme { given: given.to_owned() });
+        };
+        match scheme {
+            "unix" | "file" if rest.starts_with('/') => Ok(Endpoint::Unix(rest.into())),
+            "unix" | "file" => Err(EndpointError::HostInPath { given: given.to_owned(), given_path: rest.to_owned() }),
+            "http" => match reqwest::Url::parse(given) {
+                Ok(url) if url.has_host() && url.path() == "/" && url.query().is_none() => {
+                    Ok(Endpoint::Http(given.trim_end_matches('/').to_owned()))
+                }
+                Ok(_) | Err(_) => Err(EndpointError::BadUrl { given: given.to_owned() }),
+            },
+            _ => Err(EndpointError::UnknownScheme { given: given.to_owned(), scheme: scheme.to_owned() }),
+        }
+    }
+}
+
+impl std::fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Endpoint::Unix(path) => write!(f, "unix://{}", path.display()),
+            Endpoint::Http(url) => f.write_str(url),
+        }
+    }
+}
+
+/// Why a call gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The client could not be made.
+    #[error("cannot set up a client for {endpoint}")]
+    Setup {
+        /// Where to.
+        endpoint: Endpoint,
+        /// Why.
+        #[source]
+        err: reqwest::Error,
+    },
+    /// Nobody answered, or the answer broke off.
+    #[error("no answer from fleetd at {endpoint}")]
+    Unreachable {
+        /// Where.
+        endpoint: Endpoint,
+        /// Why.
+        #[source]
+        err: reqwest::Error,
+    },
+    /// The daemon refused or failed, and says why.
+    #[error("{}", .0.title)]
+    Problem(Box<v2::Problem>),
+    /// The answer is none that this client understands.
+    #[error("{endpoint} gave an answer that is not fleet's: {reason}")]
+    Garbled {
+        /// Where.
+        endpoint: Endpoint,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// Lines of `POST /watch`.
+pub type WatchStream = BoxStream<'static, Result<v2::WatchEvent, ClientError>>;
+
+/// Pieces of text, as they come.
+pub type TextStream = BoxStream<'static, Result<Vec<u8>, ClientError>>;
+
+/// Longest line of a watch that is accepted, in bytes: a unit on ten thousand machines fits many times over.
+const WATCH_LINE_MAX: usize = 64 << 20;
+
+/// A client of one fleetd. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Client {
+    http: reqwest::Client,
+    endpoint: Endpoint,
+    base: String,
+    timeout: Option<Duration>,
+}
+
+impl Client {
+    /// A client for `endpoint`. `timeout` limits each call that is no stream; `None` is no limit.
+    ///
+    /// # Errors
+    /// [`ClientError::Setup`]. Nothing is sent yet: whether somebody is there is seen at the first call.
+    pub fn new(endpoint: Endpoint, timeout: Option<Duration>) -> Result<Client, ClientError> {
+        let mut builder = reqwest::Client::builder().no_proxy();
+        let base = match &endpoint {
+            Endpoint::Unix(path) => {
+                builder = builder.unix_socket(path.as_path());
+                "http://fleet".to_owned()
+            }
+            Endpoint::Http(url) => url.clone(),
+        };
+        let http = builder.build().map_err(|err| ClientError::Setup { endpoint: endpoint.clone(), err })?;
+        Ok(Client { http, endpoint, base: base + v2::PREFIX, timeout })
+    }
+
+    /// Where this client goes.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// All units whose names match one of `globs`; all units if there is none.
+    ///
+    /// # Errors
+    /// As [`ClientError`] says; a malformed glob is a `bad-request`.
+    pub async fn units(&self, globs: &[String]) -> Result<v2::UnitList, ClientError> {
+        let query: Vec<(&str, &str)> = globs.iter().map(|glob| ("name", glob.as_str())).collect();
+        self.call(self.http.get(self.url(&["units"])).query(&query)).await
+    }
+
+    /// One unit.
+    ///
+    /// # Errors
+    /// A unit that does not exist is an `unknown-unit`.
+    pub async fn unit(&self, name: &str) -> Result<v2::Unit, ClientError> {
+        self.call(self.http.get(self.url(&["units", name]))).await
+    }
+
+    /// One unit's file.
+    ///
+    /// # Errors
+    /// A unit that does not exist is an `unknown-unit`.
+    pub async fn unit_file(&self, name: &str) -> Result<v2::UnitFile, ClientError> {
+        self.call(self.http.get(self.url(&["units", name, "file"]))).await
+    }
+
+    /// Changes units. Look at each result: a refused change is no error of the call.
+    ///
+    /// # Errors
+    /// As [`ClientError`] says.
+    pub async fn change(&self, request: &v2::ChangeRequest) -> Result<v2::ChangeResponse, ClientError> {
+        self.call(self.http.post(self.url(&["changes"])).json(request)).await
+    }
+
+    /// Follows units.
+    ///
+    /// # Errors
+    /// As [`ClientError`] says, also in the stream.
+    pub async fn watch(&self, request: &v2::WatchRequest) -> Result<WatchStream, ClientError> {
+        let response = self.send(self.http.post(self.url(&["watch"])).json(request)).await?;
+        let endpoint = self.endpoint.clone();
+        let lines = Lines { bytes: response.bytes_stream().boxed(), buffer: Vec::new(), endpoint };
+        Ok(futures_util::stream::try_unfold(lines, |mut lines| async move {
+            Ok(lines.next().await?.map(|event| (event, lines)))
+        })
+        .boxed())
+    }
+
+    /// What `systemctl status` says of a unit, on each of its machines or on one.
+    ///
+    /// # Errors
+    /// A unit that is on no machine is a `no-machine`.
+    pub async fn status(&self, name: &str, machine: Option<&str>) -> Result<Vec<v2::StatusText>, ClientError> {
+        let query: Vec<(&str, &str)> = machine.iter().map(|machine| ("machine", *machine)).collect();
+        self.call(self.http.get(self.url(&["units", name, "status"])).query(&query)).await
+    }
+
+    /// A unit's journal.
+    ///
+    /// # Errors
+    /// A unit that is on no machine is a `no-machine`; one that is on several, without `machine`, a `bad-request`.
+    pub async fn journal(&self, name: &str, query: &v2::JournalQuery) -> Result<TextStream, ClientError> {
+        let response = self.send(self.http.get(self.url(&["units", name, "journal"])).query(query)).await?;
+        let endpoint = self.endpoint.clone();
+        let pieces = response.bytes_stream().map(move |piece| match piece {
+            Ok(bytes) => Ok(bytes.to_vec()),
+            Err(err) => Err(ClientError::Unreachable { endpoint: endpoint.clone(), err }),
+        });
+        Ok(pieces.boxed())
+    }
+
+    /// The machines that are present.
+    ///
+    /// # Errors
+    /// As [`ClientError`] says.
+    pub async fn machines(&self) -> Result<v2::MachineList, ClientError> {
+        self.call(self.http.get(self.url(&["machines"]))).await
+    }
+
+    /// Changes a machine's dynamic metadata.
+    ///
+    /// # Errors
+    /// A key or value that cannot be metadata is a `bad-request`.
+    pub async fn patch_metadata(&self, machine: &str, patch: &v2::MetadataPatch) -> Result<v2::Changed, ClientError> {
+        self.call(self.http.patch(self.url(&["machines", machine, "metadata"])).json(patch)).await
+    }
+
+    /// The daemon's version.
+    ///
+    /// # Errors
+    /// As [`ClientError`] says.
+    pub async fn version(&self) -> Result<v2::Version, ClientError> {
+        self.call(self.http.get(self.url(&["version"]))).await
+    }
+
+    /// The URL of a path, each segment escaped.
+    fn url(&self, segments: &[&str]) -> reqwest::Url {
+        let mut url = reqwest::Url::parse(&self.base).expect("an endpoint is a URL");
+        url.path_segments_mut().expect("an http URL has a path").extend(segments);
+        url
+    }
+
+    async fn call<T: DeserializeOwned>(&self, request: reqwest::RequestBuilder) -> Result<T, ClientError> {
+        let request = match self.timeout {
+            Some(timeout) => request.timeout(timeout),
+            None => request,
+        };
+        let response = self.send(request).await?;
+        let body = response.bytes().await.map_err(|err| self.unreachable(err))?;
+        serde_json::from_slice(&body).map_err(|err| self.garbled(&err))
+    }
+
+    async fn send(&self, request: reqwest::RequestBuilder) -> Result<reqwest::Response, ClientError> {
+        let response = request.send().await.map_err(|err| self.unreachable(err))?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let status = response.status();
+        let body = response.bytes().await.map_err(|err| self.unreachable(err))?;
+        match serde_json::from_slice::<v2::Problem>(&body) {
+            Ok(problem) => Err(ClientError::Problem(Box::new(problem))),
+            Err(_) => Err(self.garbled(&format!("status {status} without a reason"))),
+        }
+    }
+
+    fn unreachable(&self, err: reqwest::Error) -> ClientError {
+        ClientError::Unreachable { endpoint: self.endpoint.clone(), err }
+    }
+
+    fn garbled(&self, reason: &dyn std::fmt::Display) -> ClientError {
+        ClientError::Garbled { endpoint: self.endpoint.clone(), reason: reason.to_string() }
+    }
+}
+
+/// Cuts a body into lines and reads each.
+struct Lines {
+    bytes: BoxStream<'static, Result<bytes::Bytes, reqwest::Error>>,
+    buffer: Vec<u8>,
+    endpoint: Endpoint,
+}
+
+impl Lines {
+    async fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, ClientError> {
+        let mut searched = 0;
+        loop {
+            if let Some(at) = self.buffer[searched..].iter().position(|&byte| byte == b'\n') {
+                let line: Vec<u8> = self.buffer.drain(..=searched + at).collect();
+                return serde_json::from_slice(&line).map(Some).map_err(|err| self.garbled(&err));
+            }
+            searched = self.buffer.len();
+            if WATCH_LINE_MAX < searched {
+                return Err(self.garbled(&format!("a line of more than {WATCH_LINE_MAX} bytes")));
+            }
+            match self.bytes.next().await {
+                Some(Ok(bytes)) => self.buffer.extend_from_slice(&bytes),
+                Some(Err(err)) => {
+                    return Err(ClientError::Unreachable { endpoint: self.endpoint.clone(), err });
+                }
+                None if self.buffer.is_empty() => return Ok(None),
+                None => return Err(self.garbled(&"the last line is cut off")),
+            }
+        }
+    }
+
+    fn garbled(&self, reason: &dyn std::fmt::Display) -> ClientError {
+        ClientError::Garbled { endpoint: self.endpoint.clone(), reason: reason.to_string() }
+    }
+}

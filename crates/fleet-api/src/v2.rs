@@ -1,0 +1,368 @@
+//! API v2: the wire types.
+//!
+//! Paths are under `/fleet/v2`. Bodies are JSON; streams are JSON lines (one object a line). Every error is a
+//! [`Problem`] (RFC 9457). A reader ignores fields it does not know.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// The path under which all of this lies.
+pub const PREFIX: &str = "/fleet/v2";
+
+/// Most changes in one request.
+///
+/// Enough for any directory of unit files; it bounds what one request can keep in memory.
+pub const CHANGES_MAX: usize = 10_000;
+
+/// How far one unit is to be taken, or has been.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Known to the cluster, on no machine.
+    Inactive,
+    /// Placed and known to the machine's systemd, not started.
+    Loaded,
+    /// Placed and started.
+    Launched,
+}
+
+impl State {
+    /// The word on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            State::Inactive => "inactive",
+            State::Loaded => "loaded",
+            State::Launched => "launched",
+        }
+    }
+}
+
+/// One unit with all that is known of it: `GET /units`, `GET /units/NAME`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unit {
+    /// Its name.
+    pub name: String,
+    /// SHA-1 of its file's canonical form, 40 hex digits.
+    pub hash: String,
+    /// What the user asked for.
+    pub desired_state: State,
+    /// What has been reached: the least of all its placements; `inactive` without one.
+    pub current_state: State,
+    /// One more for each change of file or desired state and for each request to start.
+    pub generation: u64,
+    /// One more for each restart asked for.
+    pub restarts: u64,
+    /// Whether it runs on every machine that fits.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub global: bool,
+    /// The first `Description=` of its file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Where it is, by machine ID.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub placements: Vec<Placement>,
+    /// Why it is nowhere although it is wanted (for a global unit: nowhere at all).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<Waiting>,
+}
+
+/// One unit on one machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Placement {
+    /// The machine's ID.
+    pub machine: String,
+    /// The machine's address, if it says one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ip: Option<String>,
+    /// Whether the machine is still meant to have the unit; `false` while it is being taken away.
+    pub placed: bool,
+    /// Whether the newest order has been carried out to the end there, well or not.
+    pub done: bool,
+    /// What the machine says, if it has said anything yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<UnitState>,
+}
+
+/// What a machine says of a unit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnitState {
+    /// systemd's load state.
+    pub load: String,
+    /// systemd's active state.
+    pub active: String,
+    /// systemd's sub state.
+    pub sub: String,
+    /// systemd's result of the last run; empty if there is none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub result: String,
+    /// The file that the machine has.
+    pub hash: String,
+    /// The newest generation that was carried out.
+    pub generation: u64,
+    /// The restart counter that was carried out.
+    pub restarts: u64,
+    /// How far the machine has taken it.
+    pub reached: State,
+    /// Why the order could not be carried out.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub error: String,
+    /// When `active` and `sub` last changed, in milliseconds since the Unix epoch.
+    pub since_ms: u64,
+}
+
+/// Why a wanted unit has no machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waiting {
+    /// All of it on one line.
+    pub summary: String,
+    /// How many machines there are.
+    pub machines: u64,
+    /// Per constraint, how many machines it refuses and why. A machine may count in several.
+    pub refusals: Vec<Refusal>,
+}
+
+/// One constraint that refuses machines.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// The constraint as the user would write it (`MachineMetadata=disk=ssd`).
+    pub constraint: String,
+    /// The reason in words (`conflicts with web@1.service`).
+    pub reason: String,
+    /// The machines it refuses, by ID.
+    pub machines: Vec<String>,
+}
+
+/// `GET /units`: the units, by name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnitList {
+    /// The store's revision that this shows.
+    pub revision: u64,
+    /// The units.
+    pub units: Vec<Unit>,
+}
+
+/// `GET /units/NAME/file`: a unit file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnitFile {
+    /// The unit.
+    pub name: String,
+    /// SHA-1 of the canonical form.
+    pub hash: String,
+    /// As the user wrote it, with comments.
+    pub text: String,
+    /// As fleet and systemd read it.
+    pub canonical: String,
+}
+
+/// `POST /changes`: what shall be changed. Each change stands for itself: one that is refused does not hinder the rest.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangeRequest {
+    /// The changes, at most [`CHANGES_MAX`]; a unit may occur once.
+    pub changes: Vec<Change>,
+}
+
+/// One change of one unit. Several parts may be given at once: file, state, restart; `destroy` stands alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// The unit.
+    pub name: String,
+    /// Its file, to create it, or (with `replace`) to replace another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// Create the unit, if it does not exist, from the template in the cluster. Not together with `text`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub from_template: bool,
+    /// Whether `text` may take the place of a different file. Without it a different file is refused (409).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub replace: bool,
+    /// Whether mistakes in `[X-Fleet]` that the original ignored are warnings and not errors.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lenient: bool,
+    /// How far the unit is to be taken. Absent: as before; `inactive` for a new unit. Asking for `launched` again is a
+    /// request to start: it starts a unit that has failed, ended or was stopped by hand, and leaves a running one alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub desired_state: Option<State>,
+    /// Restart the unit where it is.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub restart: bool,
+    /// Stop the unit, remove it from its machine and forget it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub destroy: bool,
+}
+
+/// What became of the changes, in their order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangeResponse {
+    /// The store's revision after the last change: reads from the same daemon show at least this.
+    pub revision: u64,
+    /// One result each.
+    pub results: Vec<ChangeResult>,
+}
+
+/// What became of one change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangeResult {
+    /// The unit.
+    pub name: String,
+    /// What happened.
+    pub outcome: Outcome,
+    /// The unit's generation afterwards; 0 if there is none.
+    #[serde(default)]
+    pub generation: u64,
+    /// The unit's restart counter afterwards.
+    #[serde(default)]
+    pub restarts: u64,
+    /// Warnings about its file.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+    /// Why it was refused (`outcome` is `refused`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<Problem>,
+}
+
+/// What happened to one unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// It did not exist and does now.
+    Created,
+    /// Its file was replaced.
+    Replaced,
+    /// Its desired state was set, a start or restart was asked for.
+    Changed,
+    /// It was as wanted already.
+    Unchanged,
+    /// It does not exist any more.
+    Destroyed,
+    /// Nothing was done; see `problem`.
+    Refused,
+}
+
+/// Why something was refused or failed (RFC 9457, `application/problem+json`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// A stable word for programs: `unknown-unit`, `bad-unit-file`, `bad-unit-name`, `different-file`, `bad-request`,
+    /// `unknown-machine`, `no-machine`, `store-unavailable`, `not-ready`, `too-large`, `not-found`, `internal`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// What failed, with which value.
+    pub title: String,
+    /// The single findings, one a line (for a unit file: with line numbers).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub details: Vec<String>,
+    /// What to do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+/// `POST /watch`: follow some units.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WatchRequest {
+    /// Their names; empty for all.
+    #[serde(default)]
+    pub units: Vec<String>,
+    /// Begin with a picture that shows at least this revision.
+    #[serde(default)]
+    pub revision: u64,
+}
+
+/// One line of the answer to `POST /watch`: first one for each unit as it is, then one line for each change, as long as the
+/// client listens. Several changes in short order may come as one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WatchEvent {
+    /// The store's revision that this shows.
+    pub revision: u64,
+    /// The unit's name; empty on the one line that says that all units have been shown once.
+    pub name: String,
+    /// The unit, or nothing if it does not exist.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<Unit>,
+}
+
+/// One machine: `GET /machines`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Machine {
+    /// Its ID.
+    pub id: String,
+    /// Its address, if it says one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ip: Option<String>,
+    /// Its metadata, static and dynamic together.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, String>,
+    /// The version of its `fleetd`.
+    pub version: String,
+    /// How many units are placed on it.
+    pub units: u64,
+}
+
+/// `GET /machines`: the machines that are present, by ID.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MachineList {
+    /// The store's revision that this shows.
+    pub revision: u64,
+    /// The machines.
+    pub machines: Vec<Machine>,
+}
+
+/// `PATCH /machines/ID/metadata`: change a machine's dynamic metadata, all at once.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MetadataPatch {
+    /// Keys to set.
+    #[serde(default)]
+    pub set: BTreeMap<String, String>,
+    /// Keys to remove; a static value of that key is hidden too.
+    #[serde(default)]
+    pub remove: Vec<String>,
+}
+
+/// The answer to a change that has no other answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Changed {
+    /// The store's revision after it.
+    pub revision: u64,
+}
+
+/// `GET /units/NAME/status?machine=ID`: what `systemctl status` prints on the unit's machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusText {
+    /// The machine that was asked.
+    pub machine: String,
+    /// Its words.
+    pub text: String,
+    /// systemctl's exit code: 0 running, 3 not running, 4 unknown.
+    pub exit_code: i32,
+}
+
+/// The query of `GET /units/NAME/journal`; the answer is plain text as journalctl prints it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JournalQuery {
+    /// Which machine's; needed only for a unit that is on several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<String>,
+    /// How many of the last lines. Default 10, at most [`JOURNAL_LINES_MAX`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lines: Option<u32>,
+    /// Whether to go on with new lines as they come.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub follow: bool,
+    /// journalctl's output mode; default `short`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<String>,
+    /// Only lines of the unit's present run.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub this_run: bool,
+}
+
+/// Most lines of a journal in one answer that does not follow.
+pub const JOURNAL_LINES_MAX: u32 = 100_000;
+
+/// `GET /version`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Version {
+    /// The daemon's version.
+    pub version: String,
+}
