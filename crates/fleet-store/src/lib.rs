@@ -5,10 +5,26 @@
 //! made durable on disk (the default of one machine). Both pass one conformance suite. [`registry`] is the typed view:
 //! which key holds what. Decisions do not live here: this crate stores and tells, it does not choose.
 
+//!
+//! Reading order: this page (the words), [`model`] (what they mean: the whole semantics, pure), [`history`] (what watches
+//! are fed from), [`mem`] and [`embedded`] (two thin shells), [`registry`]. With the feature `conformance` there is the
+//! suite that every store has to pass, in [`conformance`].
+
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
 pub use fleet_core::model::Revision;
+
+pub mod clock;
+#[cfg(feature = "conformance")]
+pub mod conformance;
+pub mod embedded;
+mod feed;
+pub mod history;
+pub mod mem;
+pub mod model;
+pub mod registry;
 
 /// Most operations (guards and writes each) in one transaction.
 ///
@@ -20,6 +36,22 @@ pub const TXN_OPS_MAX: usize = 128;
 ///
 /// Source: etcd's default `--max-request-bytes` is 1.5 MiB; a margin is left for its framing.
 pub const TXN_BYTES_MAX: usize = 1_400_000;
+
+/// Longest time to live of a lease; a longer one is cut to this.
+///
+/// Source: etcd's `MaxLeaseTTL` (3.4), in seconds.
+pub const LEASE_TTL_MAX: Duration = Duration::from_secs(9_000_000_000);
+
+/// Most leases at a time. A machine has one, an engine one more: this is ten times the largest cluster thought of.
+pub const LEASES_MAX: usize = 100_000;
+
+/// Most watches at a time on one store handle.
+pub const WATCHES_MAX: usize = 100_000;
+
+/// Most bytes of keys and values together.
+///
+/// Source: half of etcd's default `--quota-backend-bytes` (2 GiB), because etcd's quota counts history as well.
+pub const STORE_BYTES_MAX: usize = 1 << 30;
 
 /// A lease: keys put with it vanish when it expires or is revoked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -86,6 +118,91 @@ pub struct Txn {
     pub guards: Vec<Guard>,
     /// All are done.
     pub writes: Vec<Write>,
+}
+
+impl Txn {
+    /// Checks what needs no store: sizes, and that each key is written once. Every store calls this first, so that all
+    /// refuse the same.
+    ///
+    /// # Errors
+    /// [`StoreError::TooManyOps`], [`StoreError::TooLarge`], [`StoreError::EmptyKey`] and [`StoreError::DuplicateKey`].
+    pub fn check(&self) -> Result<(), StoreError> {
+        let ops = self.guards.len().max(self.writes.len());
+        if TXN_OPS_MAX < ops {
+            return Err(StoreError::TooManyOps { ops });
+        }
+        let bytes = self.bytes();
+        if TXN_BYTES_MAX < bytes {
+            return Err(StoreError::TooLarge { bytes });
+        }
+        let keys = self.writes.iter().map(Write::key).chain(self.guards.iter().map(Guard::key));
+        if keys.into_iter().any(str::is_empty) {
+            return Err(StoreError::EmptyKey);
+        }
+        let mut written = BTreeSet::new();
+        match self.writes.iter().map(Write::key).find(|&key| !written.insert(key)) {
+            Some(key) => Err(StoreError::DuplicateKey { key: key.to_owned() }),
+            None => Ok(()),
+        }
+    }
+
+    /// The sum of all keys and values, which [`TXN_BYTES_MAX`] limits.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let guards: usize = self.guards.iter().map(|guard| guard.key().len()).sum();
+        guards + self.writes.iter().map(Write::bytes).sum::<usize>()
+    }
+}
+
+impl Guard {
+    /// The key that is looked at.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        match self {
+            Guard::Absent(key) | Guard::ModRevision(key, _) | Guard::CreateRevision(key, _) => key,
+        }
+    }
+}
+
+impl Write {
+    /// The key that is written.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        match self {
+            Write::Put { key, .. } | Write::Delete { key } => key,
+        }
+    }
+
+    /// Its key and value in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        match self {
+            Write::Put { key, value, .. } => key.len() + value.len(),
+            Write::Delete { key } => key.len(),
+        }
+    }
+}
+
+impl Keys {
+    /// Whether `key` is among these.
+    #[must_use]
+    pub fn contains(&self, key: &str) -> bool {
+        match self {
+            Keys::One(one) => one == key,
+            Keys::Prefix(prefix) => key.starts_with(prefix.as_str()),
+        }
+    }
+}
+
+impl Change {
+    /// The key that changed.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        match self {
+            Change::Put(kv) => &kv.key,
+            Change::Delete { key, .. } => key,
+        }
+    }
 }
 
 /// What became of a transaction.
@@ -159,6 +276,17 @@ pub enum StoreError {
         /// Which.
         key: String,
     },
+    /// A key is the empty text, which etcd refuses too.
+    #[error("a key cannot be empty")]
+    EmptyKey,
+    /// One of the store's own limits is reached; nothing was written.
+    #[error("the store is full: {what} are limited to {limit}")]
+    Full {
+        /// What there is too much of.
+        what: &'static str,
+        /// How many there may be.
+        limit: usize,
+    },
     /// The store's own file cannot be used.
     #[error("the store's file {path}: {reason}")]
     File {
@@ -199,7 +327,10 @@ pub trait Store: Send + Sync + 'static {
     /// [`StoreError::Compacted`] if `from` is older than the history that is kept.
     async fn watch(&self, keys: &Keys, from: Revision) -> Result<Box<dyn Watch>, StoreError>;
 
-    /// Grants a lease. etcd counts in whole seconds; a shorter `ttl` is one second.
+    /// Grants a lease. etcd counts in whole seconds: `ttl` is rounded up to them, and cut to [`LEASE_TTL_MAX`].
+    ///
+    /// # Errors
+    /// [`StoreError::Full`] when there are [`LEASES_MAX`] already.
     async fn grant(&self, ttl: Duration) -> Result<LeaseId, StoreError>;
 
     /// Sets the lease's clock back to its full time.
