@@ -7,5 +7,9 @@
 //! (which machine may run what, and why not), [`engine`] and [`agent`] (the two event machines), [`check`] (the judge,
 //! which does not call the code it judges).
 
+pub mod agent;
+pub mod check;
+pub mod engine;
 pub mod model;
+pub mod schedule;
 pub mod unit;

@@ -1,0 +1,143 @@
+//! What must hold of a cluster at rest.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::rules::{conflict, fits_alone, is_ordinary, order, wanted};
+use crate::model::{Cluster, MachineId};
+use crate::unit::UnitName;
+
+/// One thing that is wrong with a picture of a cluster.
+///
+/// Only [`Violation::PlacedTwice`] is wrong at *every* revision. The others are wrong at rest: a user or a machine may
+/// cause them at any time, and the engine's next plan removes them.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum Violation {
+    PlacedTwice { unit: UnitName, first: MachineId, second: MachineId },
+    NotWanted { unit: UnitName, machine: MachineId },
+    MachineAbsent { unit: UnitName, machine: MachineId },
+    DoesNotFit { unit: UnitName, machine: MachineId },
+    Conflict { unit: UnitName, with: UnitName, machine: MachineId },
+    PeerMissing { unit: UnitName, peer: UnitName, machine: MachineId },
+    StaleOrder { unit: UnitName, machine: MachineId },
+    GlobalMissing { unit: UnitName, machine: MachineId },
+    WaitsInVain { unit: UnitName, machine: MachineId },
+}
+
+impl Violation {
+    /// Whether this may not be at any revision, not only at rest.
+    pub fn is_wrong_always(&self) -> bool {
+        matches!(self, Violation::PlacedTwice { .. })
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Violation::PlacedTwice { unit, first, second } => {
+                write!(f, "{unit} is placed on {first} and on {second}, and is not global")
+            }
+            Violation::NotWanted { unit, machine } => write!(f, "{unit} is placed on {machine}, and nobody wants it"),
+            Violation::MachineAbsent { unit, machine } => {
+                write!(f, "{unit} is placed on {machine}, which is not present")
+            }
+            Violation::DoesNotFit { unit, machine } => {
+                write!(f, "{unit} is placed on {machine}, which lacks what its MachineID or MachineMetadata asks for")
+            }
+            Violation::Conflict { unit, with, machine } => {
+                write!(f, "{unit} and {with} conflict, and are both placed on {machine}")
+            }
+            Violation::PeerMissing { unit, peer, machine } => {
+                write!(f, "{unit} is placed on {machine} without {peer}, which its MachineOf names")
+            }
+            Violation::StaleOrder { unit, machine } => {
+                write!(f, "the order about {unit} on {machine} is not what is wanted of the unit")
+            }
+            Violation::GlobalMissing { unit, machine } => {
+                write!(f, "{unit} is global and fits {machine}, and is not placed there")
+            }
+            Violation::WaitsInVain { unit, machine } => write!(f, "{unit} waits, and {machine} could run it"),
+        }
+    }
+}
+
+/// All that is wrong, by machine and unit. Empty for a cluster at rest.
+pub fn invariants(cluster: &Cluster) -> Vec<Violation> {
+    let mut found = Vec::new();
+    let mut placed_on: BTreeMap<&UnitName, &MachineId> = BTreeMap::new();
+    for (machine, units) in &cluster.placements {
+        for (unit, placement) in units {
+            if let Some(first) = placed_on.insert(unit, machine)
+                && is_ordinary(cluster, unit)
+            {
+                let (first, second) = (first.clone(), machine.clone());
+                found.push(Violation::PlacedTwice { unit: unit.clone(), first, second });
+            }
+            let (unit, machine) = (unit.clone(), machine.clone());
+            let Some(definition) = wanted(cluster, &unit) else {
+                found.push(Violation::NotWanted { unit, machine });
+                continue;
+            };
+            let Some(host) = cluster.machines.get(&machine) else {
+                found.push(Violation::MachineAbsent { unit, machine });
+                continue;
+            };
+            if !fits_alone(&definition.requirements, &machine, host) {
+                found.push(Violation::DoesNotFit { unit: unit.clone(), machine: machine.clone() });
+            }
+            for with in units.keys().filter(|other| unit < **other && conflict(cluster, &unit, other)) {
+                let (unit, with, machine) = (unit.clone(), with.clone(), machine.clone());
+                found.push(Violation::Conflict { unit, with, machine });
+            }
+            let missing = |peer: &&UnitName| is_ordinary(cluster, &unit) && !units.contains_key(*peer);
+            for peer in definition.requirements.machine_of.iter().filter(missing) {
+                let (unit, peer, machine) = (unit.clone(), peer.clone(), machine.clone());
+                found.push(Violation::PeerMissing { unit, peer, machine });
+            }
+            if *placement != order(definition) {
+                found.push(Violation::StaleOrder { unit, machine });
+            }
+        }
+    }
+    found.extend(missing_placements(cluster, &placed_on));
+    found
+}
+
+/// Global units that are missing somewhere, and ordinary ones that wait though they could be placed by themselves.
+///
+/// Units with `MachineOf` or `Replaces`, or replaced by others, are left to [`super::plan`]: whether those can be
+/// placed is a question of more than one machine.
+fn missing_placements(cluster: &Cluster, placed_on: &BTreeMap<&UnitName, &MachineId>) -> Vec<Violation> {
+    let mut found = Vec::new();
+    let no_units = BTreeMap::new();
+    for name in cluster.units.keys() {
+        let Some(unit) = wanted(cluster, name) else { continue };
+        let requires = &unit.requirements;
+        let ordinary = is_ordinary(cluster, name);
+        let replaced = |other: &UnitName| {
+            cluster.units.get(other).is_some_and(|o| o.requirements.replaces.iter().any(|g| g.matches(name.as_str())))
+        };
+        let tied = cluster.units.values().any(|other| other.requirements.machine_of.contains(name));
+        if ordinary && (placed_on.contains_key(name) || tied || !requires.machine_of.is_empty()) {
+            continue;
+        }
+        if ordinary && !requires.replaces.is_empty() {
+            continue;
+        }
+        for (id, machine) in &cluster.machines {
+            let here = cluster.placements.get(id).unwrap_or(&no_units);
+            let taken = here.contains_key(name)
+                || here.keys().any(|other| conflict(cluster, name, other) || (ordinary && replaced(other)));
+            if fits_alone(requires, id, machine) && !taken {
+                let (unit, machine) = (name.clone(), id.clone());
+                found.push(if ordinary {
+                    Violation::WaitsInVain { unit, machine }
+                } else {
+                    Violation::GlobalMissing { unit, machine }
+                });
+            }
+        }
+    }
+    found
+}

@@ -1,0 +1,66 @@
+//! The relations between units and machines, each in its plainest form.
+
+use crate::model::{Cluster, Machine, MachineId, Placement, TargetState, Unit};
+use crate::unit::{Form, Glob, Requirements, UnitName};
+
+/// The unit of that name if it is to be on some machine: loaded or launched, and no template.
+pub(super) fn wanted<'a>(cluster: &'a Cluster, name: &UnitName) -> Option<&'a Unit> {
+    let unit = cluster.units.get(name)?;
+    (unit.target != TargetState::Inactive && name.form() != Form::Template).then_some(unit)
+}
+
+/// What the unit of that name requires; nothing if it is gone.
+pub(super) fn requirements<'a>(cluster: &'a Cluster, name: &UnitName) -> Option<&'a Requirements> {
+    cluster.units.get(name).map(|unit| &*unit.requirements)
+}
+
+/// Whether the unit of that name is placed once, not everywhere. A unit that is gone counts as such.
+pub(super) fn is_ordinary(cluster: &Cluster, name: &UnitName) -> bool {
+    !requirements(cluster, name).is_some_and(|requires| requires.global)
+}
+
+/// What the unit requires of the machine itself, whatever else is there.
+pub(super) fn fits_alone(requires: &Requirements, id: &MachineId, machine: &Machine) -> bool {
+    let metadata_met = requires
+        .metadata
+        .iter()
+        .all(|(key, values)| machine.metadata.get(key).is_some_and(|have| values.contains(have)));
+    let id_met = requires.machine_id.as_ref().is_none_or(|wanted| id.is_named_by(wanted));
+    requires.never.is_empty() && id_met && metadata_met
+}
+
+/// Whether the two may not be on one machine. Both directions; no unit conflicts with itself.
+pub(super) fn conflict(cluster: &Cluster, a: &UnitName, b: &UnitName) -> bool {
+    let one_way = |owner, other: &UnitName| {
+        requirements(cluster, owner).is_some_and(|requires| any_match(&requires.conflicts, other))
+    };
+    a != b && (one_way(a, b) || one_way(b, a))
+}
+
+/// Whether `replacer` pushes `replaced` away: named one way only, and neither of them global.
+pub(super) fn replaces(cluster: &Cluster, replacer: &UnitName, replaced: &UnitName) -> bool {
+    let one_way = |owner, other: &UnitName| {
+        requirements(cluster, owner).is_some_and(|requires| any_match(&requires.replaces, other))
+    };
+    replacer != replaced
+        && is_ordinary(cluster, replacer)
+        && is_ordinary(cluster, replaced)
+        && one_way(replacer, replaced)
+        && !one_way(replaced, replacer)
+}
+
+/// Whether one of the two names the other in `MachineOf`.
+pub(super) fn tied(cluster: &Cluster, a: &UnitName, b: &UnitName) -> bool {
+    let one_way =
+        |owner, other| requirements(cluster, owner).is_some_and(|requires| requires.machine_of.contains(other));
+    one_way(a, b) || one_way(b, a)
+}
+
+/// The order that carries out what is wanted of the unit now.
+pub(super) fn order(unit: &Unit) -> Placement {
+    Placement { hash: unit.hash, target: unit.target, generation: unit.generation, restarts: unit.restarts }
+}
+
+fn any_match(globs: &[Glob], name: &UnitName) -> bool {
+    globs.iter().any(|glob| glob.matches(name.as_str()))
+}

@@ -1,0 +1,64 @@
+//! What the engine hears, and what it asks of the world.
+
+use super::Plan;
+use crate::model::{Cluster, Machine, MachineId, Placement, Revision, Timestamp, Unit};
+use crate::unit::UnitName;
+
+/// What happened, as far as the engine is concerned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A full look at the store. It replaces everything the engine believed; only the difference to rest is planned,
+    /// so the first look of a new engine moves nothing that is well where it is.
+    Snapshot {
+        /// The revision at which the look was taken. [`Event::Changed`] goes on after it.
+        revision: Revision,
+        /// What was there.
+        cluster: Cluster,
+    },
+    /// Changes in the store, in the order in which they were made.
+    Changed {
+        /// The newest revision in the batch. A batch holds whole revisions, never a part of one; one that is not newer
+        /// than what the engine has seen is ignored.
+        revision: Revision,
+        /// The changes.
+        deltas: Vec<Delta>,
+    },
+    /// The last [`Effect::Write`] is in the store, all of it.
+    Written {
+        /// The revision of its last transaction.
+        revision: Revision,
+    },
+    /// The last [`Effect::Write`] is not, or not wholly, or perhaps not in the store.
+    NotWritten,
+    /// A moment that was asked for by [`Effect::Wake`] has come. Ticks at other moments do no harm.
+    Tick,
+}
+
+/// One change of one key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the fields are the key and the value that the variant names")]
+pub enum Delta {
+    /// The unit was created or changed.
+    UnitPut { name: UnitName, unit: Unit },
+    /// The unit was destroyed.
+    UnitRemoved { name: UnitName },
+    /// The machine appeared, or its metadata changed.
+    MachinePut { id: MachineId, machine: Machine },
+    /// The machine is lost or has left.
+    MachineRemoved { id: MachineId },
+    /// An order was written, by this engine or by an earlier one.
+    PlacementPut { machine: MachineId, name: UnitName, placement: Placement },
+    /// An order was taken away.
+    PlacementRemoved { machine: MachineId, name: UnitName },
+}
+
+/// What the engine asks of the shell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Write this and answer with [`Event::Written`] or [`Event::NotWritten`]. There is never a second one before.
+    Write(Plan),
+    /// Look at everything and send an [`Event::Snapshot`]: what the engine believed is void.
+    Resync,
+    /// Send an [`Event::Tick`] at that moment or later. A later request replaces an earlier one.
+    Wake(Timestamp),
+}

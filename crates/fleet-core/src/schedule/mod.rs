@@ -1,0 +1,1 @@
+//! Which machine may run what, and why not.
