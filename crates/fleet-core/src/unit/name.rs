@@ -43,26 +43,39 @@ pub enum Form<'a> {
     Instance(&'a str),
 }
 
-/// Why a text is no unit name.
+/// Why a text is no unit name. The messages begin with the original's words, which people and scripts know.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[expect(missing_docs, reason = "the messages say it")]
 pub enum UnitNameError {
     #[error("unit name cannot be empty")]
     Empty,
-    #[error("unit name exceeds maximum length ({UNIT_NAME_LEN_MAX})")]
+    #[error("unit name exceeds maximum length ({UNIT_NAME_LEN_MAX}): it has {len} bytes")]
     TooLong { len: usize },
-    #[error("unit name `{name}` must contain \".\" and a type after it")]
+    #[error("unit name must contain \".\": `{name}` has no type")]
     NoType { name: String },
-    #[error("invalid unit type: \"{ty}\"")]
+    #[error("unit name cannot end in \".\": `{name}` has no type")]
+    EndsInDot { name: String },
+    #[error("invalid unit type: \"{ty}\" in unit name `{name}`")]
     BadType { name: String, ty: String },
-    #[error("invalid unit type for template: \"{ty}\"")]
+    #[error("invalid unit type for template: \"{ty}\" in unit name `{name}`")]
     BadTemplateType { name: String, ty: String },
     #[error("invalid character {ch:?} in unit name `{name}`")]
     BadChar { name: String, ch: char },
-    #[error("unit name `{name}` cannot start in \"@\"")]
+    #[error("unit name cannot start in \"@\": `{name}`")]
     StartsWithAt { name: String },
     #[error("unit name `{name}` has nothing before its type")]
     NoPrefix { name: String },
+}
+
+/// The unit name that a command line argument means, not checked yet.
+///
+/// The last path element, with `.service` appended unless it ends in a unit type: `instances/web@1` is
+/// `web@1.service`, `./web.socket` is `web.socket`.
+pub fn mangle(argument: &str) -> String {
+    let trimmed = argument.trim_end_matches('/');
+    let last = trimmed.rsplit_once('/').map_or(trimmed, |(_, last)| last);
+    let has_type = last.rsplit_once('.').is_some_and(|(_, suffix)| UnitType::of_suffix(suffix).is_some());
+    if has_type { last.to_owned() } else { format!("{last}.service") }
 }
 
 impl UnitType {
@@ -80,6 +93,11 @@ impl UnitType {
         (UnitType::Target, "target"),
         (UnitType::Timer, "timer"),
     ];
+
+    /// The type that a suffix without its dot stands for. Case sensitive, as in systemd.
+    pub fn of_suffix(suffix: &str) -> Option<UnitType> {
+        UnitType::ALL.iter().find(|(_, known)| *known == suffix).map(|(ty, _)| *ty)
+    }
 
     /// The suffix without its dot.
     pub fn suffix(self) -> &'static str {
@@ -101,7 +119,7 @@ impl UnitName {
     /// The type.
     pub fn unit_type(&self) -> UnitType {
         let suffix = self.0.rsplit_once('.').expect("a unit name has a dot").1;
-        UnitType::ALL.iter().find(|(_, s)| *s == suffix).expect("a unit name has a known type").0
+        UnitType::of_suffix(suffix).expect("a unit name has a known type")
     }
 
     /// What stands before the first `@`, or the whole stem (`%p`).
@@ -121,9 +139,7 @@ impl UnitName {
     /// The name of the template that this instance is of; `None` for plain units and templates.
     pub fn template(&self) -> Option<UnitName> {
         match self.form() {
-            Form::Instance(_) => {
-                Some(UnitName(format!("{}@.{}", self.prefix(), self.unit_type().suffix()).into()))
-            }
+            Form::Instance(_) => Some(UnitName(format!("{}@.{}", self.prefix(), self.unit_type().suffix()).into())),
             Form::Plain | Form::Template => None,
         }
     }
@@ -158,16 +174,17 @@ impl FromStr for UnitName {
         if UNIT_NAME_LEN_MAX < name.len() {
             return Err(UnitNameError::TooLong { len: name.len() });
         }
-        let Some((stem, suffix)) = name.rsplit_once('.').filter(|(_, suffix)| !suffix.is_empty()) else {
+        let Some((stem, suffix)) = name.rsplit_once('.') else {
             return Err(UnitNameError::NoType { name: owned() });
         };
-        let Some((ty, _)) = UnitType::ALL.iter().find(|(_, s)| *s == suffix) else {
+        if suffix.is_empty() {
+            return Err(UnitNameError::EndsInDot { name: owned() });
+        }
+        let Some(ty) = UnitType::of_suffix(suffix) else {
             return Err(UnitNameError::BadType { name: owned(), ty: suffix.to_owned() });
         };
-        let templated = matches!(
-            ty,
-            UnitType::Path | UnitType::Service | UnitType::Socket | UnitType::Target | UnitType::Timer
-        );
+        let templated =
+            matches!(ty, UnitType::Path | UnitType::Service | UnitType::Socket | UnitType::Target | UnitType::Timer);
         if stem.contains('@') && !templated {
             return Err(UnitNameError::BadTemplateType { name: owned(), ty: suffix.to_owned() });
         }

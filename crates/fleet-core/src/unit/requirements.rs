@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Glob, UnitName};
+use super::check::{Findings, Strictness};
+use super::section::Section;
+use super::{Form, Glob, UnitFile, UnitName};
 
 /// The `[X-Fleet]` section of one unit, with its name's specifiers filled in.
 ///
@@ -23,4 +25,17 @@ pub struct Requirements {
     pub global: bool,
     /// Why no machine can ever fit, if that is so (only files accepted leniently have such reasons).
     pub never: Vec<String>,
+}
+
+impl Requirements {
+    /// Reads the section of a file that is in the cluster already: total, and lenient where the file is malformed.
+    ///
+    /// A template has requirements too, with an empty `%i`, but never a reason in `never`: it is not placed at all.
+    pub fn of(name: &UnitName, file: &UnitFile) -> Requirements {
+        let mut requirements = Section::of(name, file).read(&mut Findings::new(Strictness::Lenient));
+        if name.form() == Form::Template {
+            requirements.never.clear();
+        }
+        requirements
+    }
 }
