@@ -1,0 +1,1 @@
+//! Several machines and the one `fleetd` that serves them.

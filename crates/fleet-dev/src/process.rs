@@ -1,0 +1,210 @@
+//! A child process that is waited for on a thread of its own, and the datagram by which it says that it is ready.
+
+use std::fs;
+use std::io;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::DevError;
+
+/// Longest path of a unix socket in bytes: `sun_path` has 108, the last is a zero. unix(7).
+const SOCKET_PATH_LEN_MAX: usize = 107;
+
+/// Longest readiness message in bytes that is looked at; systemd's has about 30.
+const MESSAGE_LEN_MAX: usize = 4096;
+
+/// What our own thread sends to those who wait for readiness, once the process is gone.
+const EXITED: &[u8] = b"EXITED";
+
+/// A running child. Someone always waits for it, so it does not become a zombie, and its end is an event.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pid: u32,
+    exit: Arc<Exit>,
+}
+
+#[derive(Debug, Default)]
+struct Exit {
+    status: Mutex<Option<ExitStatus>>,
+    changed: Condvar,
+}
+
+impl Exit {
+    fn status(&self) -> MutexGuard<'_, Option<ExitStatus>> {
+        // The value is written whole, so it is right even if a thread panicked while it held the lock.
+        self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Process {
+    /// Starts `command`; at its end tells all of `waiters`, which are paths of [`Readiness`] sockets.
+    pub(crate) fn spawn(command: &mut Command, waiters: Vec<PathBuf>) -> Result<(Process, Stdio), DevError> {
+        let program = command.get_program().to_string_lossy().into_owned();
+        let mut child = command.spawn().map_err(|err| DevError::Program { program, err })?;
+        let (pid, stdin) = (child.id(), child.stdin.take());
+        let exit = Arc::new(Exit::default());
+        let process = Process { pid, exit: Arc::clone(&exit) };
+        let wait = move || {
+            let status = child.wait().unwrap_or_else(|err| panic!("cannot wait for our own child {pid}: {err}"));
+            *exit.status() = Some(status);
+            exit.changed.notify_all();
+            if let Ok(sender) = UnixDatagram::unbound() {
+                for path in waiters {
+                    // Nobody listens any more in the usual case: the process became ready long ago.
+                    let _unheard = sender.send_to(EXITED, path);
+                }
+            }
+        };
+        let thread = thread::Builder::new().name(format!("wait-{pid}")).spawn(wait);
+        thread.map_err(|err| DevError::Program { program: format!("thread wait-{pid}"), err })?;
+        Ok((process, Stdio(stdin)))
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// How it ended; `None` while it runs.
+    pub(crate) fn exited(&self) -> Option<ExitStatus> {
+        *self.exit.status()
+    }
+
+    /// Waits for its end, at most for `limit`.
+    pub(crate) fn wait(&self, limit: Duration) -> Option<ExitStatus> {
+        let result = self.exit.changed.wait_timeout_while(self.exit.status(), limit, |status| status.is_none());
+        let (status, _) = result.unwrap_or_else(PoisonError::into_inner);
+        *status
+    }
+
+    /// Sends `signal`, unless it has ended already.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let status = self.exit.status();
+        if status.is_none()
+            && let Ok(pid) = i32::try_from(self.pid)
+        {
+            // Fails only if it ended this moment, which is what the next wait will find.
+            let _gone = kill(Pid::from_raw(pid), signal);
+        }
+    }
+}
+
+/// Our end of a child's standard input, if it was asked for.
+#[derive(Debug)]
+pub(crate) struct Stdio(pub Option<std::process::ChildStdin>);
+
+/// Where a process says `READY=1`, as in sd_notify(3).
+#[derive(Debug)]
+pub(crate) struct Readiness {
+    socket: UnixDatagram,
+    path: PathBuf,
+}
+
+/// Why a process did not become ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NotReady {
+    Exited,
+    TimedOut,
+}
+
+impl Readiness {
+    pub(crate) fn bind(path: PathBuf) -> Result<Readiness, DevError> {
+        check_socket_path(&path)?;
+        match fs::remove_file(&path) {
+            Ok(()) => (),
+            Err(err) if err.kind() == io::ErrorKind::NotFound => (),
+            Err(err) => return Err(DevError::file("cannot remove the old socket", &path)(err)),
+        }
+        let socket = UnixDatagram::bind(&path).map_err(DevError::file("cannot make the socket", &path))?;
+        Ok(Readiness { socket, path })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Waits until `READY=1` arrives, the process ends or `deadline` is over.
+    pub(crate) fn wait(&self, deadline: Instant) -> Result<Result<(), NotReady>, DevError> {
+        let failed = |err| DevError::file("cannot read the socket", &self.path)(err);
+        let mut message = [0; MESSAGE_LEN_MAX];
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(Err(NotReady::TimedOut));
+            }
+            self.socket.set_read_timeout(Some(left)).map_err(failed)?;
+            match self.socket.recv(&mut message) {
+                Ok(len) if &message[..len] == EXITED => return Ok(Err(NotReady::Exited)),
+                Ok(len) if message[..len].split(|byte| *byte == b'\n').any(|line| line == b"READY=1") => {
+                    return Ok(Ok(()));
+                }
+                Ok(_) => (), // Other news, such as STATUS=.
+                Err(err) if err.kind() == io::ErrorKind::WouldBlock => return Ok(Err(NotReady::TimedOut)),
+                Err(err) if err.kind() == io::ErrorKind::Interrupted => (),
+                Err(err) => return Err(failed(err)),
+            }
+        }
+    }
+}
+
+impl Drop for Readiness {
+    fn drop(&mut self) {
+        // Gone already when its folder was removed.
+        let _gone = fs::remove_file(&self.path);
+    }
+}
+
+/// Refuses a path that the kernel could not take for a unix socket.
+pub(crate) fn check_socket_path(path: &Path) -> Result<(), DevError> {
+    let len = path.as_os_str().len();
+    if len <= SOCKET_PATH_LEN_MAX {
+        return Ok(());
+    }
+    Err(DevError::SocketPathTooLong { path: path.to_owned(), len, max: SOCKET_PATH_LEN_MAX })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs `script` with a readiness socket; returns what the wait said.
+    #[track_caller]
+    fn check(messages: &[&[u8]], script: &str, limit: Duration, expected: Result<(), NotReady>) {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let readiness = Readiness::bind(folder.path().join("ready")).expect("socket");
+        let sender = UnixDatagram::unbound().expect("socket");
+        for message in messages {
+            sender.send_to(message, readiness.path()).expect("the socket is bound");
+        }
+        let mut command = Command::new("sh");
+        command.args(["-c", script]).stdin(std::process::Stdio::piped());
+        let (process, stdin) = Process::spawn(&mut command, vec![readiness.path().to_owned()]).expect("sh starts");
+        let said = readiness.wait(Instant::now() + limit).expect("the socket works");
+        drop(stdin); // Lets `read` end.
+        assert_eq!(said, expected);
+        assert!(process.wait(Duration::from_secs(10)).is_some(), "`{script}` ends with its input");
+    }
+
+    #[test]
+    fn ready_or_not() {
+        let long = Duration::from_secs(30);
+        check(&[b"READY=1\nSTATUS=Ready."], "read x", long, Ok(()));
+        check(&[b"STATUS=Starting", b"STATUS=x\nREADY=1"], "read x", long, Ok(()));
+        check(&[b"STATUS=Starting", b"XREADY=1"], "exit 3", long, Err(NotReady::Exited));
+        check(&[b"READY=0"], "read x", Duration::from_millis(50), Err(NotReady::TimedOut));
+    }
+
+    #[test]
+    fn socket_paths() {
+        let path = |len: usize| PathBuf::from("/".repeat(len));
+        assert!(check_socket_path(&path(107)).is_ok());
+        let err = check_socket_path(&path(108)).expect_err("one byte too long").to_string();
+        assert!(err.contains("108 bytes, the kernel takes 107"), "{err}");
+    }
+}
