@@ -87,7 +87,9 @@ pub enum MachineIdError {
         id: String,
     },
     /// A character that cannot stand in a key or a path.
-    #[error("machine ID `{id}` has the character {ch:?}; letters, digits, `-`, `_` and `.` are allowed, and not at first a `.`")]
+    #[error(
+        "machine ID `{id}` has the character {ch:?}; letters, digits, `-`, `_` and `.` are allowed, and not at first a `.`"
+    )]
     BadChar {
         /// What was given.
         id: String,
@@ -221,7 +223,7 @@ pub struct UnitState {
     pub result: String,
     /// The file that the machine has.
     pub hash: UnitHash,
-    /// The newest generation whose order was carried out to the end, well or not.
+    /// The newest generation whose order was carried out to the end, well or not; `error` speaks of this one.
     pub done: Generation,
     /// The restart counter that was carried out.
     pub restarts: u64,

@@ -5,78 +5,12 @@
 //! of the cluster: the agent in fleet-core decides, this room does what it is told and says what it saw.
 
 use async_trait::async_trait;
-use fleet_core::model::{Generation, TargetState};
-use fleet_core::unit::{UnitHash, UnitName};
+use fleet_core::unit::UnitName;
 use tokio::sync::mpsc;
 
-/// What systemd says of one unit.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UnitStatus {
-    /// Which unit.
-    pub name: UnitName,
-    /// `loaded`, `not-found`, `bad-setting`, `error`, `masked`, ...
-    pub load: String,
-    /// `active`, `reloading`, `inactive`, `failed`, `activating`, `deactivating`.
-    pub active: String,
-    /// `running`, `start-pre`, `dead`, `exited`, ...
-    pub sub: String,
-    /// The result of the last run as systemd names it (`success`, `exit-code`, `signal`, `timeout`, ...); empty where the
-    /// unit's type has none, or nothing ran.
-    pub result: String,
-}
+pub mod dbus;
 
-/// What the agent last carried out for a unit, kept beside its file, so that a new `fleetd` knows it.
-///
-/// It lives where the unit files live, in `/run`, and so ends with the machine's uptime, as what it speaks of does.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Receipt {
-    /// The file that was written.
-    pub hash: UnitHash,
-    /// The generation that was carried out to the end.
-    pub generation: Generation,
-    /// The restart counter that was carried out.
-    pub restarts: u64,
-    /// How far the unit was taken: `Launched` once a start job has ended, well or not.
-    pub reached: TargetState,
-}
-
-/// A unit file to be written, complete.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WriteFile {
-    /// Which unit.
-    pub name: UnitName,
-    /// What systemd is to read.
-    pub text: String,
-    /// What this file stands for.
-    pub receipt: Receipt,
-}
-
-/// What is asked of systemd for one unit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Verb {
-    /// `StartUnit`, mode `replace`.
-    Start,
-    /// `StopUnit`, mode `replace`.
-    Stop,
-    /// `RestartUnit`, mode `replace`.
-    Restart,
-}
-
-/// How a job ended, in systemd's words.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum JobResult {
-    /// The job did what it was to do.
-    Done,
-    /// It ended otherwise: `failed`, `canceled`, `timeout`, `dependency`, `skipped`, ...
-    Other(String),
-    /// systemd refused to queue it, with its error name and message (`org.freedesktop.systemd1.NoSuchUnit`, ...).
-    Refused {
-        /// The D-Bus error name.
-        name: String,
-        /// systemd's message.
-        message: String,
-    },
-}
+pub use fleet_core::agent::{JobResult, Look, Receipt, UnitStatus, Verb, WriteFile};
 
 /// What a manager tells without being asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,15 +21,6 @@ pub enum ManagerEvent {
     Disconnected,
     /// The connection is back: look at everything anew.
     Connected,
-}
-
-/// Everything of ours that is on the machine.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Look {
-    /// Our unit files on disk, with their receipts; `None` where the receipt is missing or cannot be read.
-    pub files: Vec<(UnitName, Option<Receipt>)>,
-    /// The states of those units, and of units of ours that run without a file.
-    pub units: Vec<UnitStatus>,
 }
 
 /// Why systemd or the disk could not do something.

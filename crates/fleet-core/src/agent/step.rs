@@ -1,0 +1,82 @@
+//! What is to be done next for one unit: the order, what is on the machine, and nothing else.
+
+use super::{Local, Receipt, Retry, Verb};
+use crate::model::{Generation, Placement, TargetState, Timestamp};
+
+/// The next thing to do for one unit.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// All is as it should be, or something is under way, or a pause is not over.
+    Rest,
+    /// Nothing of it is left here.
+    Forget,
+    /// Write its file.
+    Write(Placement),
+    /// Only note that the order is fulfilled.
+    WriteReceipt(Receipt),
+    /// Queue a job for this order.
+    Run(Verb, Option<Placement>),
+    /// Remove its file.
+    Remove,
+}
+
+/// Decides the next step. Total, and at rest once the order is fulfilled.
+pub(super) fn next(order: Option<&Placement>, local: &Local, now: Timestamp) -> Step {
+    if local.busy.is_some() {
+        return Step::Rest;
+    }
+    if let Some(trouble) = &local.trouble {
+        let again = match trouble.retry {
+            Retry::At(at) => at <= now,
+            Retry::OnChange => false,
+        };
+        if trouble.order.as_ref() == order && !again {
+            return Step::Rest;
+        }
+    }
+    if let (true, true, Some(receipt)) = (local.receipt_unsaved, local.on_disk, &local.receipt) {
+        return Step::WriteReceipt(receipt.clone());
+    }
+    let Some(order) = order else { return leave(local) };
+    let receipt = match &local.receipt {
+        Some(receipt) if local.on_disk && receipt.hash == order.hash => receipt,
+        // Another file, or none, or nobody knows which: stop what runs by its old file, then write.
+        _ if local.on_disk && local.is_live() => return Step::Run(Verb::Stop, None),
+        _ => return Step::Write(order.clone()),
+    };
+    let generation_is_done = order.generation <= receipt.generation;
+    match order.target {
+        TargetState::Inactive => leave(local),
+        // A unit that is to be loaded only may well run, when another unit pulled it in: it is stopped once, when the
+        // order comes, and then left alone.
+        TargetState::Loaded if generation_is_done && receipt.reached == TargetState::Loaded => Step::Rest,
+        TargetState::Loaded if local.is_live() => Step::Run(Verb::Stop, Some(order.clone())),
+        TargetState::Loaded => Step::WriteReceipt(Receipt::complete(order)),
+        TargetState::Launched if receipt.reached != TargetState::Launched => {
+            Step::Run(Verb::Start, Some(order.clone()))
+        }
+        TargetState::Launched if receipt.restarts < order.restarts => Step::Run(Verb::Restart, Some(order.clone())),
+        TargetState::Launched if !generation_is_done => Step::Run(Verb::Start, Some(order.clone())),
+        TargetState::Launched => Step::Rest,
+    }
+}
+
+/// Nothing is wanted here: stop, then remove, then forget.
+fn leave(local: &Local) -> Step {
+    match (local.on_disk, local.is_live()) {
+        (true, true) => Step::Run(Verb::Stop, None),
+        (true, false) => Step::Remove,
+        // Without a file of ours it is none of our business.
+        (false, _) => Step::Forget,
+    }
+}
+
+/// What is true once the file of `order` is written and nothing more: a stopped unit that is to be loaded is complete, one
+/// that is to be launched has still to be started.
+pub(super) fn receipt_of_write(order: &Placement) -> Receipt {
+    let generation = match order.target {
+        TargetState::Loaded | TargetState::Inactive => order.generation,
+        TargetState::Launched => Generation(0),
+    };
+    Receipt { hash: order.hash, generation, restarts: order.restarts, reached: TargetState::Loaded }
+}

@@ -1,0 +1,598 @@
+//! Two kinds of tests: scripts (events in, effects out, as text), and machines that fail at random and must converge.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use expect_test::{Expect, expect};
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+
+use super::*;
+
+fn canonical(letter: &str) -> String {
+    format!("[Service]\nExecStart=/bin/{letter}\n")
+}
+
+fn hash(letter: &str) -> UnitHash {
+    UnitHash::of_canonical(&canonical(letter))
+}
+
+fn letter(hash: UnitHash) -> &'static str {
+    ["A", "B", "C"].into_iter().find(|letter| self::hash(letter) == hash).expect("a hash of the tests")
+}
+
+fn name(text: &str) -> UnitName {
+    format!("{text}.service").parse().expect("a unit name")
+}
+
+/// `launched:1:0:A`: target, generation, restarts, file.
+fn placement(text: &str) -> Placement {
+    let parts: Vec<&str> = text.split(':').collect();
+    let [target, generation, restarts, file] = parts[..] else { panic!("a placement has four parts: {text}") };
+    Placement {
+        hash: hash(file),
+        target: target.parse().expect("a target state"),
+        generation: Generation(generation.parse().expect("a number")),
+        restarts: restarts.parse().expect("a number"),
+    }
+}
+
+fn receipt(text: &str) -> Receipt {
+    Receipt::complete(&placement(text))
+}
+
+fn status(unit: &str, active: &str) -> UnitStatus {
+    let sub = if active == "active" { "running" } else { "dead" };
+    UnitStatus { active: active.to_owned(), sub: sub.to_owned(), ..UnitStatus::unloaded(name(unit)) }
+}
+
+/// One line of a script as an event.
+fn event(line: &str) -> Event {
+    let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
+    let args: Vec<&str> = rest.split_whitespace().collect();
+    let pair = |arg: &&str| {
+        let (unit, rest) = arg.split_once('=').unwrap_or((arg, ""));
+        (unit.to_owned(), rest.to_owned())
+    };
+    let result = |text: &str| if text.is_empty() { Ok(()) } else { Err(text.to_owned()) };
+    match word {
+        "placements" => {
+            Event::Placements(args.iter().map(pair).map(|(unit, p)| (name(&unit), placement(&p))).collect())
+        }
+        "change" => {
+            let one = |(unit, p): (String, String)| (name(&unit), (p != "-").then(|| placement(&p)));
+            Event::PlacementsChanged(args.iter().map(pair).map(one).collect())
+        }
+        "fetched" => Event::Fetched(args.iter().map(|file| (hash(file), Some(canonical(file).into()))).collect()),
+        "unfetched" => Event::FetchFailed(args.iter().map(|file| hash(file)).collect(), "store away".to_owned()),
+        "looked" => {
+            let mut look = Look::default();
+            for arg in args {
+                let (unit, rest) = pair(&arg);
+                let (active, order) = rest.split_once(',').expect("looked UNIT=ACTIVE,RECEIPT");
+                look.files.push((name(&unit), (order != "-").then(|| receipt(order))));
+                look.units.push(status(&unit, active));
+            }
+            Event::Looked(look)
+        }
+        "wrote" => Event::Wrote(args.iter().map(pair).map(|(unit, err)| (name(&unit), result(&err))).collect()),
+        "removed" => Event::Removed(args.iter().map(pair).map(|(unit, err)| (name(&unit), result(&err))).collect()),
+        "receipt" => Event::ReceiptWritten(name(args[0]), Ok(())),
+        "status" => Event::Status(status(args[0], args[1])),
+        "ran" => {
+            let verb = match args[1] {
+                "start" => Verb::Start,
+                "stop" => Verb::Stop,
+                _ => Verb::Restart,
+            };
+            let ended = match args[2] {
+                "done" => Ok(JobResult::Done),
+                "lost" => Err("connection lost".to_owned()),
+                "refused" => Ok(JobResult::Refused { name: "x.LoadFailed".to_owned(), message: "no".to_owned() }),
+                other => Ok(JobResult::Other(other.to_owned())),
+            };
+            Event::Ran(name(args[0]), verb, ended)
+        }
+        "reported" => Event::Reported(Ok(())),
+        "unreported" => Event::Reported(Err("store away".to_owned())),
+        "disconnected" => Event::Disconnected,
+        "connected" => Event::Connected,
+        "tick" => Event::Tick,
+        other => panic!("no event is called {other}"),
+    }
+}
+
+fn show(effect: &Effect) -> String {
+    let stem = |name: &UnitName| name.stem().to_owned();
+    let list = |names: Vec<String>| names.join(" ");
+    match effect {
+        Effect::Look => "look".to_owned(),
+        Effect::Fetch(hashes) => format!("fetch {}", list(hashes.iter().map(|h| letter(*h).to_owned()).collect())),
+        Effect::Write(files) => {
+            let one = |file: &WriteFile| format!("{}={}", stem(&file.name), letter(file.receipt.hash));
+            format!("write {}", list(files.iter().map(one).collect()))
+        }
+        Effect::WriteReceipt(name, r) => {
+            format!("receipt {}={}:{}:{}:{}", stem(name), r.reached, r.generation, r.restarts, letter(r.hash))
+        }
+        Effect::Run(name, verb) => format!("{} {}", verb.as_str(), stem(name)),
+        Effect::Remove(names) => format!("remove {}", list(names.iter().map(stem).collect())),
+        Effect::Report(states) => {
+            let one = |(name, state): &(UnitName, Option<UnitState>)| match state {
+                None => format!("{}=gone", stem(name)),
+                Some(s) if s.error.is_empty() => format!("{}={}/{}:{}", stem(name), s.active, s.reached, s.done),
+                Some(s) => format!("{}={}/{}:{} ({})", stem(name), s.active, s.reached, s.done, s.error),
+            };
+            format!("report {}", list(states.iter().map(one).collect()))
+        }
+        Effect::Wake(at) => format!("wake {}", at.0),
+    }
+}
+
+/// Plays a script. `@500` sets the clock; each other line is an event, after which the effects are noted.
+#[track_caller]
+fn check(script: &str, expected: Expect) {
+    let mut agent = Agent::new(0);
+    let (mut now, mut out) = (Timestamp(0), String::new());
+    for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        if let Some(at) = line.strip_prefix('@') {
+            now = Timestamp(at.parse().expect("a time"));
+            continue;
+        }
+        writeln!(out, "{line}").expect("a string takes all");
+        for effect in agent.handle(now, event(line)) {
+            writeln!(out, "    {}", show(&effect)).expect("a string takes all");
+        }
+    }
+    expected.assert_eq(&out);
+}
+
+#[test]
+fn a_pair_is_written_together_and_then_started() {
+    check(
+        "placements main=launched:1:0:A side=launched:2:0:B
+         looked
+         reported
+         fetched A B
+         wrote main side
+         status main active
+         ran main start done
+         ran side start done",
+        expect![[r#"
+            placements main=launched:1:0:A side=launched:2:0:B
+                look
+            looked
+                fetch B A
+            reported
+            fetched A B
+                write main=A side=B
+            wrote main side
+                start main
+                start side
+                report main=inactive/loaded:0 side=inactive/loaded:0
+            status main active
+            ran main start done
+                receipt main=launched:1:0:A
+            ran side start done
+                receipt side=launched:2:0:B
+        "#]],
+    );
+}
+
+#[test]
+fn nothing_is_done_before_the_store_and_the_machine_were_seen() {
+    check(
+        "looked a=active,launched:1:0:A
+         connected
+         looked a=active,launched:1:0:A
+         placements
+         ran a stop done
+         status a inactive
+         removed a",
+        expect![[r#"
+            looked a=active,launched:1:0:A
+            connected
+                look
+            looked a=active,launched:1:0:A
+            placements
+                stop a
+                report a=active/launched:1
+            ran a stop done
+                stop a
+            status a inactive
+            removed a
+        "#]],
+    );
+}
+
+#[test]
+fn running_units_are_adopted_untouched() {
+    check(
+        "placements a=launched:7:2:A b=loaded:3:0:B
+         looked a=active,launched:7:2:A b=active,loaded:3:0:B",
+        expect![[r#"
+            placements a=launched:7:2:A b=loaded:3:0:B
+                look
+            looked a=active,launched:7:2:A b=active,loaded:3:0:B
+                report a=active/launched:7 b=active/loaded:3
+        "#]],
+    );
+}
+
+#[test]
+fn other_content_is_stopped_by_the_old_file_then_written_then_started() {
+    check(
+        "placements a=launched:1:0:A
+         looked a=active,launched:1:0:A
+         reported
+         fetched B
+         change a=launched:2:0:B
+         status a deactivating
+         change a=launched:3:0:B
+         status a inactive
+         ran a stop done
+         reported
+         fetched B
+         wrote a
+         ran a start done",
+        expect![[r#"
+            placements a=launched:1:0:A
+                look
+            looked a=active,launched:1:0:A
+                report a=active/launched:1
+            reported
+            fetched B
+            change a=launched:2:0:B
+                stop a
+            status a deactivating
+                report a=deactivating/launched:1
+            change a=launched:3:0:B
+            status a inactive
+            ran a stop done
+                write a=B
+            reported
+                report a=inactive/launched:1
+            fetched B
+            wrote a
+                start a
+            ran a start done
+                receipt a=launched:3:0:B
+        "#]],
+    );
+}
+
+#[test]
+fn a_unit_destroyed_and_submitted_again_during_a_slow_stop_runs_in_the_end() {
+    check(
+        "placements a=launched:1:0:A
+         looked a=active,launched:1:0:A
+         change a=-
+         status a deactivating
+         change a=launched:9:0:A
+         status a inactive
+         ran a stop done
+         ran a start done",
+        expect![[r#"
+            placements a=launched:1:0:A
+                look
+            looked a=active,launched:1:0:A
+                report a=active/launched:1
+            change a=-
+                stop a
+            status a deactivating
+            change a=launched:9:0:A
+            status a inactive
+            ran a stop done
+                start a
+            ran a start done
+                receipt a=launched:9:0:A
+        "#]],
+    );
+}
+
+#[test]
+fn restart_start_again_and_back_to_loaded() {
+    check(
+        "placements a=launched:1:0:A
+         looked a=failed,launched:1:0:A
+         reported
+         change a=launched:2:0:A
+         ran a start failed
+         receipt a
+         change a=launched:2:1:A
+         ran a restart done
+         receipt a
+         status a active
+         change a=loaded:3:1:A
+         status a inactive
+         ran a stop done
+         receipt a",
+        expect![[r#"
+            placements a=launched:1:0:A
+                look
+            looked a=failed,launched:1:0:A
+                report a=failed/launched:1
+            reported
+            change a=launched:2:0:A
+                start a
+            ran a start failed
+                receipt a=launched:2:0:A
+                report a=failed/launched:2 (the start job ended with `failed`)
+            receipt a
+            change a=launched:2:1:A
+                restart a
+            ran a restart done
+                receipt a=launched:2:1:A
+            receipt a
+            status a active
+            change a=loaded:3:1:A
+                stop a
+            status a inactive
+            ran a stop done
+                receipt a=loaded:3:1:A
+            receipt a
+        "#]],
+    );
+}
+
+#[test]
+fn one_bad_unit_hurts_one_unit() {
+    check(
+        "placements bad=launched:1:0:A full=launched:1:0:B good=launched:1:0:C
+         looked
+         reported
+         fetched A B C
+         wrote bad full=no_space good
+         ran bad start refused
+         ran good start done
+         @500
+         tick
+         wrote full
+         reported",
+        expect![[r#"
+            placements bad=launched:1:0:A full=launched:1:0:B good=launched:1:0:C
+                look
+            looked
+                fetch C B A
+            reported
+            fetched A B C
+                write bad=A full=B good=C
+            wrote bad full=no_space good
+                start bad
+                start good
+                report bad=inactive/loaded:0 full=inactive/inactive:0 (no_space) good=inactive/loaded:0
+                wake 500
+            ran bad start refused
+            ran good start done
+                receipt good=launched:1:0:C
+            tick
+                write full=B
+            wrote full
+                start bad
+                start full
+            reported
+                report bad=inactive/loaded:0 (systemd refused to start it: no) full=inactive/loaded:0 good=inactive/launched:1
+        "#]],
+    );
+}
+
+#[test]
+fn a_lost_connection_is_followed_by_a_new_look_and_nothing_else() {
+    check(
+        "placements a=launched:1:0:A
+         looked a=active,launched:1:0:A
+         reported
+         disconnected
+         change a=launched:1:1:A
+         connected
+         status a active
+         looked a=active,launched:1:0:A
+         ran a restart lost
+         @500
+         tick",
+        expect![[r#"
+            placements a=launched:1:0:A
+                look
+            looked a=active,launched:1:0:A
+                report a=active/launched:1
+            reported
+            disconnected
+            change a=launched:1:1:A
+            connected
+                look
+            status a active
+            looked a=active,launched:1:0:A
+                restart a
+            ran a restart lost
+                report a=active/launched:1 (connection lost)
+                wake 500
+            tick
+                restart a
+        "#]],
+    );
+}
+
+/// A machine in memory, strict: it refuses what the real one must never see.
+#[derive(Default)]
+struct World {
+    files: BTreeMap<UnitName, (Receipt, UnitHash)>,
+    /// What runs: the file it was started with, and how often this unit was started or stopped.
+    live: BTreeMap<UnitName, UnitHash>,
+    n_stops: BTreeMap<UnitName, u32>,
+}
+
+impl World {
+    fn status(&self, name: &UnitName) -> UnitStatus {
+        let active = if self.live.contains_key(name) { "active" } else { "inactive" };
+        UnitStatus { active: active.to_owned(), ..UnitStatus::unloaded(name.clone()) }
+    }
+
+    fn look(&self) -> Look {
+        Look {
+            files: self.files.iter().map(|(name, (receipt, _))| (name.clone(), Some(receipt.clone()))).collect(),
+            units: self.files.keys().map(|name| self.status(name)).collect(),
+        }
+    }
+
+    /// Carries out one effect, or lets it fail.
+    fn carry_out(&mut self, effect: Effect, rng: &mut StdRng, faults: bool) -> Vec<Event> {
+        let mut fails = || faults && rng.random_bool(0.15);
+        match effect {
+            Effect::Look if fails() => vec![Event::LookFailed("fault".to_owned())],
+            Effect::Look => vec![Event::Looked(self.look())],
+            Effect::Fetch(hashes) if fails() => vec![Event::FetchFailed(hashes, "fault".to_owned())],
+            Effect::Fetch(hashes) => {
+                let text = |hash: UnitHash| (hash, Some(canonical(letter(hash)).into()));
+                vec![Event::Fetched(hashes.into_iter().map(text).collect())]
+            }
+            Effect::Write(files) => {
+                let mut one = |file: WriteFile| {
+                    if fails() {
+                        return (file.name, Err("fault".to_owned()));
+                    }
+                    let old = self.files.insert(file.name.clone(), (file.receipt.clone(), file.receipt.hash));
+                    let same = old.is_some_and(|(_, hash)| hash == file.receipt.hash);
+                    assert!(same || !self.live.contains_key(&file.name), "the file of a running unit was replaced");
+                    (file.name, Ok(()))
+                };
+                vec![Event::Wrote(files.into_iter().map(&mut one).collect())]
+            }
+            Effect::WriteReceipt(name, _) if fails() => vec![Event::ReceiptWritten(name, Err("fault".to_owned()))],
+            Effect::WriteReceipt(name, receipt) => {
+                self.files.get_mut(&name).expect("a receipt stands beside a file").0 = receipt;
+                vec![Event::ReceiptWritten(name, Ok(()))]
+            }
+            Effect::Run(name, verb) => {
+                if fails() {
+                    return vec![Event::Ran(name, verb, Err("fault".to_owned()))];
+                }
+                let (_, hash) = self.files.get(&name).expect("a job is for a unit with a file");
+                if verb != Verb::Start && self.live.remove(&name).is_some() {
+                    *self.n_stops.entry(name.clone()).or_default() += 1;
+                }
+                if verb != Verb::Stop {
+                    self.live.entry(name.clone()).or_insert(*hash);
+                }
+                let mut events =
+                    vec![Event::Status(self.status(&name)), Event::Ran(name.clone(), verb, Ok(JobResult::Done))];
+                if fails() {
+                    // It ran, but its end was not seen.
+                    events[1] = Event::Ran(name, verb, Err("fault".to_owned()));
+                }
+                events
+            }
+            Effect::Remove(names) => {
+                let mut one = |name: UnitName| {
+                    if fails() {
+                        return (name, Err("fault".to_owned()));
+                    }
+                    assert!(!self.live.contains_key(&name), "the file of a running unit was removed");
+                    self.files.remove(&name);
+                    (name, Ok(()))
+                };
+                vec![Event::Removed(names.into_iter().map(&mut one).collect())]
+            }
+            Effect::Report(_) if fails() => vec![Event::Reported(Err("fault".to_owned()))],
+            Effect::Report(_) => vec![Event::Reported(Ok(()))],
+            Effect::Wake(_) => vec![],
+        }
+    }
+}
+
+fn random_placement(rng: &mut StdRng, generation: u64) -> Placement {
+    Placement {
+        hash: hash(["A", "B", "C"][rng.random_range(0..3)]),
+        target: if rng.random_bool(0.7) { TargetState::Launched } else { TargetState::Loaded },
+        generation: Generation(generation),
+        restarts: 0,
+    }
+}
+
+/// One life of a machine: orders change, effects fail, the agent dies between any two effects; then faults end.
+fn live(seed: u64) {
+    let mut rng = StdRng::seed_from_u64(seed);
+    let mut world = World::default();
+    let mut orders: BTreeMap<UnitName, Placement> = BTreeMap::new();
+    let mut agent = Agent::new(0);
+    let mut queue: Vec<Event> = vec![Event::Placements(orders.clone())];
+    let mut now = Timestamp(0);
+    for round in 0..60 {
+        let faults = round < 40;
+        now = now.plus_ms(if faults { rng.random_range(0..2_000) } else { RETRY_MAX_MS });
+        if faults {
+            for _ in 0..rng.random_range(0..3) {
+                let unit = name(["a", "b", "c", "d"][rng.random_range(0..4)]);
+                let generation = 1 + round * 10 + rng.random_range(0..5);
+                let order = match rng.random_range(0..4) {
+                    0 => orders.remove(&unit).map(|_| None),
+                    1 => orders.get_mut(&unit).map(|order| {
+                        order.restarts += 1;
+                        Some(order.clone())
+                    }),
+                    _ => {
+                        let order = random_placement(&mut rng, generation);
+                        orders.insert(unit.clone(), order.clone());
+                        Some(Some(order))
+                    }
+                };
+                queue.extend(order.map(|order| Event::PlacementsChanged(vec![(unit, order)])));
+            }
+            if rng.random_bool(0.1) {
+                agent = Agent::new(0);
+                queue = vec![Event::Placements(orders.clone())];
+            }
+        }
+        queue.push(Event::Tick);
+        let mut n_steps = 0;
+        while !queue.is_empty() {
+            n_steps += 1;
+            assert!(n_steps < 1_000, "seed {seed}: it never comes to rest");
+            let event = queue.remove(0);
+            if matches!(event, Event::Ran(..)) && !queue.is_empty() && rng.random_bool(0.3) {
+                // Some jobs take their time while other things go on.
+                queue.push(event);
+                continue;
+            }
+            for effect in agent.handle(now, event) {
+                if faults && rng.random_bool(0.02) {
+                    agent = Agent::new(0);
+                    queue = vec![Event::Placements(orders.clone())];
+                    break;
+                }
+                queue.extend(world.carry_out(effect, &mut rng, faults));
+            }
+        }
+    }
+    for (unit, order) in &orders {
+        let (receipt, hash) = world.files.get(unit).unwrap_or_else(|| panic!("seed {seed}: {unit} has no file"));
+        assert_eq!((*hash, receipt.generation), (order.hash, order.generation), "seed {seed}: {unit}");
+        let runs = (order.target == TargetState::Launched).then_some(order.hash);
+        assert_eq!(world.live.get(unit).copied(), runs, "seed {seed}: what runs of {unit}");
+    }
+    assert_eq!(world.files.len(), orders.len(), "seed {seed}: files that nobody wants");
+    assert!(world.live.len() <= orders.len(), "seed {seed}: units that nobody wants");
+    let stops = world.n_stops.clone();
+    let mut agent = Agent::new(0);
+    let mut queue = vec![Event::Placements(orders.clone())];
+    while let Some(event) = queue.pop() {
+        for effect in agent.handle(now, event) {
+            assert!(!matches!(effect, Effect::Run(..) | Effect::Write(_)), "seed {seed}: a new agent did {effect:?}");
+            queue.extend(world.carry_out(effect, &mut rng, false));
+        }
+    }
+    assert_eq!(world.n_stops, stops, "seed {seed}: adoption stopped a unit");
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test's seed comes from outside, so that one can be repeated")]
+fn machines_converge_after_faults() {
+    match std::env::var("SEED") {
+        Ok(seed) => live(seed.parse().expect("SEED is a number")),
+        Err(_) => (0..2_000).for_each(live),
+    }
+}
+
+#[test]
+fn pauses_grow_to_their_limit() {
+    assert_eq!([1, 2, 3, 8, 90].map(pause_ms), [500, 1_000, 2_000, 60_000, 60_000]);
+}

@@ -1,0 +1,64 @@
+//! The configuration keys, one table: name, default, what for. Files, `FLEET_*` variables and flags all come from it.
+
+/// What becomes of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It is in force.
+    Used,
+    /// The original had it; here it has no effect, and why.
+    Ignored(&'static str),
+}
+
+/// One key.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// As in the file. `FLEET_NAME` in the environment, `--name` with dashes as a flag.
+    pub name: &'static str,
+    /// The value when nothing is said.
+    pub default: &'static str,
+    /// One line for `--help`.
+    pub help: &'static str,
+    /// In force or not.
+    pub role: Role,
+}
+
+const fn used(name: &'static str, default: &'static str, help: &'static str) -> Key {
+    Key { name, default, help, role: Role::Used }
+}
+
+const fn ignored(name: &'static str, why: &'static str) -> Key {
+    Key { name, default: "", help: "kept for old files; has no effect", role: Role::Ignored(why) }
+}
+
+/// All keys.
+pub const KEYS: &[Key] = &[
+    used("verbosity", "0", "0: what an operator needs; 1: also why; 2: everything"),
+    used("store", "", "where the cluster's memory is: `embedded` (a file on this machine)"),
+    used("store_path", "", "the embedded store's file; default /var/lib/fleet/store.redb"),
+    used("listen", "", "where the API listens: unix:///path or host:port, with commas between; default unix:///run/fleet.sock, or the sockets that systemd passes"),
+    used("public_ip", "", "the address shown for this machine; empty: found by its default route"),
+    used("metadata", "", "key=value pairs with commas between"),
+    used("agent_ttl", "30s", "how long this machine may be silent before it counts as lost"),
+    used("units_directory", "", "where fleet keeps its unit files; default /run/fleet/units"),
+    used("systemd_user", "false", "drive the user's systemd and not the system's"),
+    used("systemd_socket", "", "drive the systemd that listens at this private socket"),
+    used("unit_directory", "", "where that systemd looks for unit files; needed with systemd_socket"),
+    used("machines_file", "", "serve the machines named in this file and not this one (a cluster on one box)"),
+    used("slices", "32", "over how many slices services are spread, 0 for systemd's default slice"),
+    used("disable_engine", "false", "never decide for the cluster, only run units"),
+    used("resync_interval", "5m", "how often everything is looked at anew even when nothing changed"),
+    ignored("etcd_servers", "this version has the embedded store only"),
+    ignored("etcd_username", "this version has the embedded store only"),
+    ignored("etcd_password", "this version has the embedded store only"),
+    ignored("etcd_cafile", "this version has the embedded store only"),
+    ignored("etcd_certfile", "this version has the embedded store only"),
+    ignored("etcd_keyfile", "this version has the embedded store only"),
+    ignored("etcd_key_prefix", "this version has the embedded store only"),
+    ignored("etcd_request_timeout", "this version has the embedded store only"),
+    ignored("engine_reconcile_interval", "the engine acts on events at once; see resync_interval"),
+    ignored("token_limit", "API v1 is not in this version"),
+    ignored("enable_grpc", "states go through the store"),
+    ignored("disable_watches", "watches are what the store is read by"),
+    ignored("verify_units", "the original had dropped it, too"),
+    ignored("authorized_keys_file", "the original had dropped it, too"),
+];

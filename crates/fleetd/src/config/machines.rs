@@ -1,0 +1,130 @@
+//! The machines that one `fleetd` serves: itself, or those of a machines file (a cluster on one box).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::str::FromStr as _;
+
+use fleet_core::model::{MachineId, MachineIdError};
+use serde::Deserialize;
+
+/// Most machines that one `fleetd` serves.
+pub const MACHINES_MAX: usize = 1_000;
+
+/// One machine to be served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MachineConfig {
+    /// Its identity.
+    pub id: MachineId,
+    /// Its address as shown to users; may be empty.
+    pub public_ip: String,
+    /// Its static metadata.
+    pub metadata: BTreeMap<String, String>,
+    /// Where its systemd listens.
+    pub systemd: SystemdAt,
+    /// Where fleet keeps its unit files.
+    pub units_directory: PathBuf,
+    /// Where its systemd looks for unit files.
+    pub unit_directory: PathBuf,
+    /// What is put before `systemctl` and `journalctl` to run them on that machine.
+    pub enter: Vec<String>,
+    /// Whether it is a user's systemd (`systemctl --user`).
+    pub user: bool,
+}
+
+/// The ways to a systemd.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SystemdAt {
+    /// The system bus.
+    System,
+    /// The user bus.
+    User,
+    /// A manager's private socket.
+    Socket(PathBuf),
+}
+
+/// Why a machines file cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum MachinesError {
+    #[error("cannot read machines_file {path}")]
+    Read {
+        path: PathBuf,
+        #[source]
+        err: std::io::Error,
+    },
+    #[error("machines_file {path} cannot be understood")]
+    Parse {
+        path: PathBuf,
+        #[source]
+        err: Box<toml::de::Error>,
+    },
+    #[error("machines_file {path}, machine {number}")]
+    Id {
+        path: PathBuf,
+        number: usize,
+        #[source]
+        err: MachineIdError,
+    },
+    #[error("machines_file {path} names machine {id} twice")]
+    Twice { path: PathBuf, id: MachineId },
+    #[error("machines_file {path} names {n} machines: from 1 to {MACHINES_MAX} are served")]
+    Number { path: PathBuf, n: usize },
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    machine: Vec<Entry>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    id: String,
+    /// For people who read the file; the machine's ID is what counts.
+    #[serde(default, rename = "name")]
+    _name: Option<String>,
+    #[serde(default)]
+    public_ip: String,
+    #[serde(default)]
+    metadata: BTreeMap<String, String>,
+    systemd_socket: PathBuf,
+    unit_directory: PathBuf,
+    #[serde(default)]
+    enter: Vec<String>,
+    #[serde(default)]
+    systemd_user: bool,
+}
+
+/// Reads a machines file: TOML with one `[[machine]]` table each.
+pub fn read(path: &Path) -> Result<Vec<MachineConfig>, MachinesError> {
+    let owned = || path.to_owned();
+    let text = std::fs::read_to_string(path).map_err(|err| MachinesError::Read { path: owned(), err })?;
+    let file: File =
+        toml::from_str(&text).map_err(|err| MachinesError::Parse { path: owned(), err: Box::new(err) })?;
+    let n = file.machine.len();
+    if n == 0 || MACHINES_MAX < n {
+        return Err(MachinesError::Number { path: owned(), n });
+    }
+    let mut ids = BTreeSet::new();
+    let mut machines = Vec::new();
+    for (idx, entry) in file.machine.into_iter().enumerate() {
+        let id = MachineId::from_str(&entry.id)
+            .map_err(|err| MachinesError::Id { path: owned(), number: idx + 1, err })?;
+        if !ids.insert(id.clone()) {
+            return Err(MachinesError::Twice { path: owned(), id });
+        }
+        machines.push(MachineConfig {
+            id,
+            public_ip: entry.public_ip,
+            metadata: entry.metadata,
+            systemd: SystemdAt::Socket(entry.systemd_socket),
+            units_directory: entry.unit_directory.clone(),
+            unit_directory: entry.unit_directory,
+            enter: entry.enter,
+            user: entry.systemd_user,
+        });
+    }
+    Ok(machines)
+}

@@ -1,0 +1,348 @@
+//! The configuration: defaults, then the file, then `FLEET_*` variables, then flags; the later one wins.
+//!
+//! Nothing is guessed: a value that does not parse is an error that names key, value and source.
+
+mod ini;
+mod keys;
+mod machines;
+mod value;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use keys::{KEYS, Key, Role};
+pub use machines::{MachineConfig, MachinesError, SystemdAt};
+
+/// The file that is read when none is named and this one exists.
+pub const DEFAULT_FILE: &str = "/etc/fleet/fleet.conf";
+
+/// Shortest `agent_ttl`: etcd's leases count in seconds, and two renewals must fit in.
+const AGENT_TTL_MIN: Duration = Duration::from_secs(3);
+
+/// All that `fleetd` needs to know at its start.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// 0, 1 or 2.
+    pub verbosity: u64,
+    /// The embedded store's file.
+    pub store_path: PathBuf,
+    /// Where the API listens, beside the sockets that systemd passes.
+    pub listen: Vec<Listen>,
+    /// Whether `listen` was configured or is the default.
+    pub listen_is_default: bool,
+    /// The machines to serve.
+    pub machines: Vec<MachineConfig>,
+    /// How long a machine may be silent before it counts as lost.
+    pub agent_ttl: Duration,
+    /// Over how many slices units are spread.
+    pub slices: u32,
+    /// Never lead.
+    pub disable_engine: bool,
+    /// How often everything is looked at anew.
+    pub resync_interval: Duration,
+    /// What an operator should know about the configuration.
+    pub warnings: Vec<String>,
+}
+
+/// One address of the API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// A unix socket; a stale one is replaced.
+    Unix(PathBuf),
+    /// Host and port.
+    Tcp(String),
+}
+
+/// Where a value came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The table of keys.
+    Default,
+    /// A line of the file.
+    File(PathBuf, usize),
+    /// A variable.
+    Environment(String),
+    /// A flag.
+    Flag(String),
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::Default => f.write_str("the default"),
+            Source::File(path, line) => write!(f, "{}, line {line}", path.display()),
+            Source::Environment(variable) => write!(f, "environment variable {variable}"),
+            Source::Flag(flag) => write!(f, "flag {flag}"),
+        }
+    }
+}
+
+/// Why the configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum ConfigError {
+    #[error("cannot read configuration file {path}")]
+    Read {
+        path: PathBuf,
+        #[source]
+        err: std::io::Error,
+    },
+    #[error("configuration file {path}, {reason}")]
+    Syntax { path: PathBuf, reason: String },
+    #[error("{key} = `{value}` ({from}): {reason}")]
+    Value { key: &'static str, value: String, from: Source, reason: String },
+    #[error(transparent)]
+    Machines(#[from] MachinesError),
+    #[error("cannot tell this machine's identity: {path}: {reason}")]
+    MachineId { path: PathBuf, reason: String },
+}
+
+/// Key, value and source of everything that was said.
+#[derive(Debug, Default)]
+pub struct Settings {
+    values: BTreeMap<&'static str, (String, Source)>,
+    warnings: Vec<String>,
+}
+
+impl Settings {
+    /// Collects what file, environment and flags say. `file` is the one of `--config`; without it [`DEFAULT_FILE`] is read
+    /// if it exists.
+    pub fn collect(
+        file: Option<&Path>,
+        environment: impl Iterator<Item = (String, String)>,
+        flags: Vec<(&'static str, String)>,
+    ) -> Result<Settings, ConfigError> {
+        let mut settings = Settings::default();
+        let default = Path::new(DEFAULT_FILE);
+        match file.or(default.exists().then_some(default)) {
+            Some(path) => settings.read_file(path)?,
+            None => (),
+        }
+        let environment: BTreeMap<String, String> = environment.collect();
+        for key in KEYS {
+            let variable = format!("FLEET_{}", key.name.to_uppercase());
+            if let Some(value) = environment.get(&variable) {
+                settings.set(key, value.clone(), Source::Environment(variable));
+            }
+        }
+        for (name, value) in flags {
+            let key = KEYS.iter().find(|key| key.name == name).expect("flags are made from the table");
+            settings.set(key, value, Source::Flag(format!("--{}", name.replace('_', "-"))));
+        }
+        Ok(settings)
+    }
+
+    fn read_file(&mut self, path: &Path) -> Result<(), ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|err| ConfigError::Read { path: path.to_owned(), err })?;
+        let lines = ini::parse(&text)
+            .map_err(|err| ConfigError::Syntax { path: path.to_owned(), reason: err.to_string() })?;
+        for (name, (value, line)) in lines {
+            match KEYS.iter().find(|key| key.name == name) {
+                Some(key) => self.set(key, value, Source::File(path.to_owned(), line)),
+                None => self.warnings.push(format!("{}, line {line}: no key is called `{name}`", path.display())),
+            }
+        }
+        Ok(())
+    }
+
+    fn set(&mut self, key: &Key, value: String, from: Source) {
+        if let Role::Ignored(why) = key.role {
+            self.warnings.push(format!("{} ({from}) has no effect: {why}", key.name));
+        }
+        self.values.insert(key.name, (value, from));
+    }
+
+    /// The value of a key; an empty one counts as not said, but an empty variable overrides the file.
+    fn get(&self, name: &'static str) -> Option<(&str, &Source)> {
+        self.values.get(name).map(|(value, from)| (value.as_str(), from)).filter(|(value, _)| !value.is_empty())
+    }
+
+    fn read<T>(&self, name: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> Result<T, ConfigError> {
+        let default = KEYS.iter().find(|key| key.name == name).expect("keys are in the table").default;
+        let (value, from) = self.get(name).unwrap_or((default, &Source::Default));
+        parse(value).map_err(|reason| self.wrong(name, value, from, reason))
+    }
+
+    fn wrong(&self, key: &'static str, value: &str, from: &Source, reason: String) -> ConfigError {
+        ConfigError::Value { key, value: value.to_owned(), from: from.clone(), reason }
+    }
+
+    /// Checks everything and makes the configuration of it.
+    pub fn check(mut self) -> Result<Config, ConfigError> {
+        self.check_store()?;
+        let metadata = self.read("metadata", value::metadata)?;
+        let public_ip = self.read("public_ip", public_ip)?;
+        let user = self.read("systemd_user", value::boolean)?;
+        let machines = match self.get("machines_file") {
+            Some((path, _)) => machines::read(Path::new(path))?,
+            None => vec![self.own_machine(user, public_ip, metadata)?],
+        };
+        let listen_is_default = self.get("listen").is_none();
+        let config = Config {
+            verbosity: self.read("verbosity", |text| value::number(text, 0..=2))?,
+            store_path: self.path("store_path").unwrap_or_else(|| "/var/lib/fleet/store.redb".into()),
+            listen: self.read("listen", listen)?,
+            listen_is_default,
+            machines,
+            agent_ttl: self.read("agent_ttl", |text| {
+                let ttl = value::duration(text)?;
+                if ttl < AGENT_TTL_MIN {
+                    return Err(format!("at least {} s, so that two renewals fit in", AGENT_TTL_MIN.as_secs()));
+                }
+                Ok(ttl)
+            })?,
+            slices: self.read("slices", |text| {
+                value::number(text, 0..=1_024).map(|n| u32::try_from(n).expect("the range fits"))
+            })?,
+            disable_engine: self.read("disable_engine", value::boolean)?,
+            resync_interval: self.read("resync_interval", |text| {
+                let interval = value::duration(text)?;
+                if interval < Duration::from_secs(1) {
+                    return Err("at least 1s".to_owned());
+                }
+                Ok(interval)
+            })?,
+            warnings: std::mem::take(&mut self.warnings),
+        };
+        Ok(config)
+    }
+
+    fn check_store(&self) -> Result<(), ConfigError> {
+        match (self.get("store"), self.get("etcd_servers")) {
+            (Some(("embedded", _)), _) | (None, None) => Ok(()),
+            (Some((store, from)), _) => Err(self.wrong("store", store, from, "write `embedded`".to_owned())),
+            // Going on with a store of its own would make this machine a cluster of one without a word.
+            (None, Some((servers, from))) => {
+                let reason = "this version has no etcd store; say `store = embedded` to run this machine alone";
+                Err(self.wrong("etcd_servers", servers, from, reason.to_owned()))
+            }
+        }
+    }
+
+    fn path(&self, name: &'static str) -> Option<PathBuf> {
+        self.get(name).map(|(path, _)| path.into())
+    }
+
+    fn own_machine(
+        &self,
+        user: bool,
+        public_ip: String,
+        metadata: BTreeMap<String, String>,
+    ) -> Result<MachineConfig, ConfigError> {
+        let path = Path::new("/etc/machine-id");
+        let wrong = |reason: String| ConfigError::MachineId { path: path.to_owned(), reason };
+        let text = std::fs::read_to_string(path).map_err(|err| wrong(err.to_string()))?;
+        let id = text.trim().parse().map_err(|err: fleet_core::model::MachineIdError| wrong(err.to_string()))?;
+        let runtime: PathBuf = match user {
+            false => "/run".into(),
+            true => std::env::var_os("XDG_RUNTIME_DIR").map_or_else(|| "/run".into(), PathBuf::from),
+        };
+        let (systemd, unit_directory) = match (self.get("systemd_socket"), user) {
+            (Some((socket, from)), _) => {
+                let directory = self.path("unit_directory").ok_or_else(|| {
+                    self.wrong("systemd_socket", socket, from, "unit_directory is needed, too".to_owned())
+                })?;
+                (SystemdAt::Socket(socket.into()), directory)
+            }
+            (None, true) => (SystemdAt::User, runtime.join("systemd/user")),
+            (None, false) => (SystemdAt::System, runtime.join("systemd/system")),
+        };
+        let units_directory = self.path("units_directory").unwrap_or_else(|| runtime.join("fleet/units"));
+        Ok(MachineConfig { id, public_ip, metadata, systemd, units_directory, unit_directory, enter: vec![], user })
+    }
+}
+
+fn public_ip(text: &str) -> Result<String, String> {
+    match text.parse::<std::net::IpAddr>() {
+        _ if text.is_empty() => Ok(String::new()),
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => Err("write an IPv4 or IPv6 address".to_owned()),
+    }
+}
+
+fn listen(text: &str) -> Result<Vec<Listen>, String> {
+    let one = |item: &str| match item.strip_prefix("unix://") {
+        Some(path) if path.starts_with('/') => Ok(Listen::Unix(path.into())),
+        Some(_) => Err(format!("`{item}` has no absolute path: write unix:///path")),
+        None => match item.rsplit_once(':') {
+            Some((_, port)) if port.parse::<u16>().is_ok() => Ok(Listen::Tcp(item.to_owned())),
+            _ => Err(format!("`{item}`: write unix:///path or host:port")),
+        },
+    };
+    let text = if text.is_empty() { "unix:///run/fleet.sock" } else { text };
+    text.split(',').map(str::trim).map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(file: &str, environment: &[(&str, &str)], flags: &[(&'static str, &str)]) -> Result<Config, String> {
+        let folder = tempfile::tempdir().map_err(|err| err.to_string())?;
+        let path = folder.path().join("fleet.conf");
+        std::fs::write(&path, file).map_err(|err| err.to_string())?;
+        let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let flags = flags.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+        let config = Settings::collect(Some(&path), environment, flags).and_then(Settings::check);
+        config.map_err(|err| err.to_string().replace(&path.display().to_string(), "FILE"))
+    }
+
+    #[test]
+    fn later_sources_win() {
+        let ttl = |file, environment, flags| settings(file, environment, flags).map(|config| config.agent_ttl.as_secs());
+        assert_eq!(ttl("", &[], &[]), Ok(30));
+        assert_eq!(ttl("agent_ttl=10s", &[], &[]), Ok(10));
+        assert_eq!(ttl("agent_ttl=10s", &[("FLEET_AGENT_TTL", "20s")], &[]), Ok(20));
+        assert_eq!(ttl("agent_ttl=10s", &[("FLEET_AGENT_TTL", "")], &[]), Ok(30), "an empty variable overrides");
+        assert_eq!(ttl("agent_ttl=10s", &[("FLEET_AGENT_TTL", "20s")], &[("agent_ttl", "40s")]), Ok(40));
+    }
+
+    #[test]
+    fn wrong_values_name_key_value_and_source() {
+        let rows: &[(&str, &[(&str, &str)], &str)] = &[
+            ("verbosity=x", &[], "verbosity = `x` (FILE, line 1): write a whole number from 0 to 2"),
+            ("\nagent_ttl=30", &[], "agent_ttl = `30` (FILE, line 2): write a duration with its unit, such as `30s`, `1m30s` or `500ms`"),
+            ("agent_ttl=1s", &[], "agent_ttl = `1s` (FILE, line 1): at least 3 s, so that two renewals fit in"),
+            ("", &[("FLEET_DISABLE_ENGINE", "maybe")], "disable_engine = `maybe` (environment variable FLEET_DISABLE_ENGINE): write `true` or `false`"),
+            ("metadata=a=b,c", &[], "metadata = `a=b,c` (FILE, line 1): `c` has no `=`: write `key=value,key=value`"),
+            ("public_ip=here", &[], "public_ip = `here` (FILE, line 1): write an IPv4 or IPv6 address"),
+            ("listen=unix://run/x", &[], "listen = `unix://run/x` (FILE, line 1): `unix://run/x` has no absolute path: write unix:///path"),
+            ("listen=localhost", &[], "listen = `localhost` (FILE, line 1): `localhost`: write unix:///path or host:port"),
+            ("store=mongo", &[], "store = `mongo` (FILE, line 1): write `embedded`"),
+            ("etcd_servers=http://h:2379", &[], "etcd_servers = `http://h:2379` (FILE, line 1): this version has no etcd store; say `store = embedded` to run this machine alone"),
+            ("systemd_socket=/x", &[], "systemd_socket = `/x` (FILE, line 1): unit_directory is needed, too"),
+            ("nonsense", &[], "configuration file FILE, line 1: `nonsense` has no `=`; write `key = value`"),
+        ];
+        for (file, environment, expected) in rows {
+            assert_eq!(settings(file, environment, &[]).map(|_| ()), Err((*expected).to_owned()), "{file}");
+        }
+    }
+
+    #[test]
+    fn old_and_unknown_keys_are_warnings() {
+        let config = settings("store=embedded\nenable_grpc=true\netcd_servers=x\ncolour=red", &[], &[]).expect("a config");
+        assert_eq!(config.warnings.len(), 3, "{:?}", config.warnings);
+        assert!(config.warnings[0].contains("no key is called `colour`"), "{:?}", config.warnings);
+    }
+
+    #[test]
+    fn a_machines_file_names_its_mistakes() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("machines.toml");
+        let machine = |id: &str| format!("[[machine]]\nid = '{id}'\nsystemd_socket = '/s'\nunit_directory = '/u'\n");
+        let rows = [
+            (machine("a1") + &machine("a2"), "2"),
+            (machine("a1") + &machine("a1"), "names machine a1 twice"),
+            (String::new(), "names 0 machines"),
+            (machine("a/1"), "machine 1"),
+            ("machine = 1".to_owned(), "cannot be understood"),
+        ];
+        for (text, expected) in rows {
+            std::fs::write(&path, &text).expect("a file");
+            let said = machines::read(&path).map_or_else(|err| err.to_string(), |machines| machines.len().to_string());
+            assert!(said.contains(expected), "{text}: {said}");
+        }
+    }
+}
