@@ -97,6 +97,13 @@ pub enum ClientError {
     },
 }
 
+impl ClientError {
+    /// Whether the call took longer than the client's limit.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, ClientError::Unreachable { err, .. } if err.is_timeout())
+    }
+}
+
 /// Lines of `POST /watch`.
 pub type WatchStream = BoxStream<'static, Result<v2::WatchEvent, ClientError>>;
 

@@ -49,7 +49,8 @@ pub struct Unit {
     pub desired_state: State,
     /// What has been reached: the least of all its placements; `inactive` without one.
     pub current_state: State,
-    /// One more for each change of file or desired state and for each request to start.
+    /// One more for each change of file or desired state and for each request to start. 0: it was destroyed, and is shown only
+    /// because a machine has not let go of it yet.
     pub generation: u64,
     /// One more for each restart asked for.
     pub restarts: u64,
