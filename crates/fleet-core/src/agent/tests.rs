@@ -515,14 +515,14 @@ fn live(seed: u64) {
     let mut orders: BTreeMap<UnitName, Placement> = BTreeMap::new();
     let mut agent = Agent::new(0);
     let mut queue: Vec<Event> = vec![Event::Placements(orders.clone())];
-    let mut now = Timestamp(0);
+    let (mut now, mut generation) = (Timestamp(0), 0);
     for round in 0..60 {
         let faults = round < 40;
         now = now.plus_ms(if faults { rng.random_range(0..2_000) } else { RETRY_MAX_MS });
         if faults {
             for _ in 0..rng.random_range(0..3) {
                 let unit = name(["a", "b", "c", "d"][rng.random_range(0..4)]);
-                let generation = 1 + round * 10 + rng.random_range(0..5);
+                generation += rng.random_range(1..3);
                 let order = match rng.random_range(0..4) {
                     0 => orders.remove(&unit).map(|_| None),
                     1 => orders.get_mut(&unit).map(|order| {
