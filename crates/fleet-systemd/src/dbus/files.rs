@@ -1,0 +1,276 @@
+//! Unit files and receipts on disk. Everything here blocks; the callers move it off the runtime's threads.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{self, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
+
+use fleet_core::model::{Generation, TargetState};
+use fleet_core::unit::UnitName;
+use serde::{Deserialize, Serialize};
+
+use crate::{ManagerError, Receipt, WriteFile};
+
+/// Where unit files are written, and where systemd looks for them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dirs {
+    /// Where the files are written (the original: `/run/fleet/units`). Receipts lie in `.receipts` below it.
+    pub units_directory: PathBuf,
+    /// Where systemd looks: `/run/systemd/system`, or `$XDG_RUNTIME_DIR/systemd/user`. If it is another directory than
+    /// `units_directory`, it gets a symbolic link for each file.
+    pub unit_directory: PathBuf,
+}
+
+/// The folder of receipts in `units_directory`. systemd does not look into it.
+const RECEIPTS: &str = ".receipts";
+
+/// How temporary files begin. systemd takes no file for a unit that does not end in a unit type.
+const TEMPORARY: &str = ".fleet-new-";
+
+/// Mode of unit files: systemd's own are readable by everyone, and warn about anything else.
+const FILE_MODE: u32 = 0o644;
+
+/// The version of [`ReceiptFile`]. A receipt of another version is taken for none.
+const RECEIPT_VERSION: u32 = 1;
+
+/// A receipt as it lies on disk. A promise to the next version of fleet, which adopts what this one left running.
+#[derive(Serialize, Deserialize)]
+struct ReceiptFile {
+    version: u32,
+    hash: String,
+    generation: u64,
+    restarts: u64,
+    reached: String,
+}
+
+/// The two directories, with the work that is done in them.
+#[derive(Clone, Debug)]
+pub(super) struct Files {
+    units: PathBuf,
+    /// Where links go; `None` if systemd reads `units` itself.
+    links: Option<PathBuf>,
+}
+
+/// What is on disk.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub(super) files: Vec<(UnitName, Option<Receipt>)>,
+    /// Names that have a receipt and no file.
+    pub(super) receipts_alone: Vec<UnitName>,
+}
+
+impl Files {
+    /// Makes the directories and throws away what an earlier process left half written.
+    pub(super) fn open(dirs: &Dirs) -> Result<Files, ManagerError> {
+        let made = |dir: &Path| {
+            make(dir)?;
+            fs::canonicalize(dir).map_err(|err| failed("find", dir, &err))
+        };
+        let (units, links) = (made(&dirs.units_directory)?, made(&dirs.unit_directory)?);
+        let files = Files { links: (links != units).then_some(links), units };
+        files.make()?;
+        files.clean()?;
+        Ok(files)
+    }
+
+    /// Makes the directories where they are missing: they live in `/run`, and are gone after the machine was.
+    pub(super) fn make(&self) -> Result<(), ManagerError> {
+        make(&self.units.join(RECEIPTS))?;
+        self.links.as_deref().map_or(Ok(()), make)
+    }
+
+    /// Removes temporary files of other processes; those of this one may be in use.
+    fn clean(&self) -> Result<(), ManagerError> {
+        let ours = format!("{TEMPORARY}{}-", std::process::id());
+        for dir in [self.units.clone(), self.units.join(RECEIPTS)] {
+            for name in names_in(&dir)? {
+                if name.starts_with(TEMPORARY) && !name.starts_with(&ours) {
+                    let path = dir.join(name);
+                    gone(fs::remove_file(&path)).map_err(|err| failed("remove", &path, &err))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// All that is there.
+    pub(super) fn find(&self) -> Result<Found, ManagerError> {
+        let unit_names = |dir: &Path| -> Result<BTreeSet<UnitName>, ManagerError> {
+            Ok(names_in(dir)?.iter().filter_map(|name| name.parse().ok()).collect())
+        };
+        let mut found = Found::default();
+        let mut receipts = unit_names(&self.units.join(RECEIPTS))?;
+        for name in unit_names(&self.units)? {
+            // Something that is no plain file (`x.service` as a directory) was not written here.
+            if !fs::symlink_metadata(self.file(&name)).is_ok_and(|meta| meta.is_file()) {
+                continue;
+            }
+            let receipt = receipts.remove(&name).then(|| self.read_receipt(&name)).flatten();
+            found.files.push((name, receipt));
+        }
+        found.receipts_alone.extend(receipts);
+        Ok(found)
+    }
+
+    /// Writes one file with its receipt; a file that has this content already is left as it is.
+    ///
+    /// The receipt comes second: if we end in between, the old receipt says that the old file is there, the file is written
+    /// again, and that is harmless. The other way round, the new file would never be written.
+    pub(super) fn write(&self, file: &WriteFile) -> Result<(), ManagerError> {
+        let path = self.file(&file.name);
+        if !fs::read(&path).is_ok_and(|there| there == file.text.as_bytes()) {
+            replace(&path, file.text.as_bytes())?;
+        }
+        self.link(&file.name)?;
+        self.write_receipt(&file.name, &file.receipt)
+    }
+
+    /// Tells systemd that the directory changed.
+    ///
+    /// systemd keeps a list of the unit files there are, and reads the directory again when its time of change is another one, to
+    /// the microsecond. Kernels before 6.13 stamp directories with a clock of 1 to 10 ms, so that a file written
+    /// right after systemd looked would not be found. Hence a stamp from the fine clock, once a batch.
+    pub(super) fn stamp(&self) -> Result<(), ManagerError> {
+        let dir = self.links.as_ref().unwrap_or(&self.units);
+        let stamped = fs::File::open(dir).and_then(|opened| opened.set_modified(SystemTime::now()));
+        stamped.map_err(|err| failed("stamp", dir, &err))
+    }
+
+    pub(super) fn write_receipt(&self, name: &UnitName, receipt: &Receipt) -> Result<(), ManagerError> {
+        let path = self.receipt(name);
+        let file = ReceiptFile {
+            version: RECEIPT_VERSION,
+            hash: receipt.hash.to_string(),
+            generation: receipt.generation.0,
+            restarts: receipt.restarts,
+            reached: receipt.reached.to_string(),
+        };
+        let text = serde_json::to_vec(&file).map_err(|err| failed("write", &path, &io::Error::other(err)))?;
+        if fs::read(&path).is_ok_and(|there| there == text) {
+            return Ok(());
+        }
+        replace(&path, &text)
+    }
+
+    /// Removes a unit's link, file and receipt. What is missing already is fine.
+    ///
+    /// The receipt goes last: as long as it is there, we know that the unit is ours.
+    pub(super) fn remove(&self, name: &UnitName) -> Result<(), ManagerError> {
+        if let Some(links) = &self.links {
+            let link = links.join(name.as_str());
+            if fs::read_link(&link).is_ok_and(|target| target == self.file(name)) {
+                gone(fs::remove_file(&link)).map_err(|err| failed("remove", &link, &err))?;
+            }
+        }
+        for path in [self.file(name), self.receipt(name)] {
+            gone(fs::remove_file(&path)).map_err(|err| failed("remove", &path, &err))?;
+        }
+        Ok(())
+    }
+
+    /// Whether a file of this name is ours.
+    pub(super) fn has(&self, name: &UnitName) -> bool {
+        fs::symlink_metadata(self.file(name)).is_ok_and(|meta| meta.is_file())
+    }
+
+    fn file(&self, name: &UnitName) -> PathBuf {
+        self.units.join(name.as_str())
+    }
+
+    fn receipt(&self, name: &UnitName) -> PathBuf {
+        self.units.join(RECEIPTS).join(name.as_str())
+    }
+
+    fn read_receipt(&self, name: &UnitName) -> Option<Receipt> {
+        let path = self.receipt(name);
+        let read = || -> Result<Receipt, Box<dyn std::error::Error>> {
+            let file: ReceiptFile = serde_json::from_slice(&fs::read(&path)?)?;
+            if file.version != RECEIPT_VERSION {
+                return Err(format!("version {} is not {RECEIPT_VERSION}", file.version).into());
+            }
+            Ok(Receipt {
+                hash: file.hash.parse()?,
+                generation: Generation(file.generation),
+                restarts: file.restarts,
+                reached: file.reached.parse::<TargetState>()?,
+            })
+        };
+        read()
+            .inspect_err(|err| tracing::warn!(path = %path.display(), %err, "receipt cannot be read; taken for none"))
+            .ok()
+    }
+
+    /// Places the link by which systemd finds the file, unless systemd reads our directory itself.
+    fn link(&self, name: &UnitName) -> Result<(), ManagerError> {
+        let Some(links) = &self.links else {
+            return Ok(());
+        };
+        let (link, target) = (links.join(name.as_str()), self.file(name));
+        match symlink(&target, &link) {
+            Ok(()) => Ok(()),
+            Err(err) if err.kind() == io::ErrorKind::AlreadyExists => match fs::read_link(&link) {
+                Ok(there) if there == target => Ok(()),
+                _ => Err(ManagerError::File {
+                    verb: "link",
+                    path: link.display().to_string(),
+                    reason: "a unit of that name is there which fleet did not write".to_owned(),
+                }),
+            },
+            Err(err) => Err(failed("link", &link, &err)),
+        }
+    }
+}
+
+/// Puts `content` at `path` so that a reader sees the old or the new file and nothing in between.
+///
+/// It is not synced to disk: unit files live in `/run`, which ends with the uptime anyway.
+fn replace(path: &Path, content: &[u8]) -> Result<(), ManagerError> {
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
+    // The name is not made from the unit's: that may be as long as a file name can be.
+    let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+    let temporary = path.with_file_name(format!("{TEMPORARY}{}-{number}", std::process::id()));
+    let write = || {
+        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(&temporary)?;
+        file.write_all(content)?;
+        // systemd sees by this time that a file is another one (`NeedDaemonReload`); about the fine clock see `stamp`.
+        file.set_modified(SystemTime::now())?;
+        fs::rename(&temporary, path)
+    };
+    write().map_err(|err| {
+        let failure = failed("write", path, &err);
+        if let Err(err) = gone(fs::remove_file(&temporary)) {
+            tracing::warn!(path = %temporary.display(), %err, "temporary file stays until the next start");
+        }
+        failure
+    })
+}
+
+fn make(dir: &Path) -> Result<(), ManagerError> {
+    fs::create_dir_all(dir).map_err(|err| failed("create", dir, &err))
+}
+
+fn names_in(dir: &Path) -> Result<Vec<String>, ManagerError> {
+    let read = || -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(dir)? {
+            names.extend(entry?.file_name().into_string().ok());
+        }
+        Ok(names)
+    };
+    read().map_err(|err| failed("read", dir, &err))
+}
+
+/// Takes "was not there" for done.
+fn gone(removed: io::Result<()>) -> io::Result<()> {
+    match removed {
+        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+fn failed(verb: &'static str, path: &Path, err: &io::Error) -> ManagerError {
+    ManagerError::File { verb, path: path.display().to_string(), reason: err.to_string() }
+}

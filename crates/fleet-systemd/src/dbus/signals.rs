@@ -1,0 +1,211 @@
+//! What arrives from systemd, read in its order: replies and signals.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{FutureExt as _, StreamExt as _};
+use tokio::sync::mpsc;
+use zbus::message::{Header, Type};
+use zbus::{Message, MessageStream, OwnedObjectPath, Variant};
+
+use super::Shared;
+use super::connection::{MANAGER, MANAGER_PATH, Opened, SYSTEMD, open};
+use super::state::{CallError, State};
+use crate::ManagerEvent;
+
+/// How many messages are handled before those who wait for news are woken, if messages keep coming.
+const BURST_MAX: usize = 256;
+
+/// How long to wait before the first new attempt to connect, and at most before a later one; it doubles in between.
+///
+/// A manager that executes itself anew is back within about 0.1 s. One that stays away is not to be bothered often.
+const RECONNECT_FIRST: Duration = Duration::from_millis(20);
+/// See [`RECONNECT_FIRST`].
+const RECONNECT_MAX: Duration = Duration::from_secs(5);
+
+/// Reads all that arrives, and connects anew when the connection ends. Never returns.
+pub(super) async fn drive(shared: Arc<Shared>, mut opened: Opened) {
+    let mut reason = listen(&shared, &mut opened.stream).await;
+    loop {
+        tracing::warn!(address = %shared.address, %reason, "connection to systemd lost");
+        shared.lock().lost(&reason);
+        shared.news.notify_one();
+        drop(opened);
+        opened = reconnect(&shared).await;
+        let greeting = async {
+            match shared.greet().await {
+                Ok(()) => {
+                    shared.lock().back();
+                    shared.news.notify_one();
+                    tracing::info!(address = %shared.address, "connection to systemd is back");
+                    std::future::pending().await
+                }
+                Err(err) => err.to_string(),
+            }
+        };
+        reason = tokio::select! {
+            reason = listen(&shared, &mut opened.stream) => reason,
+            reason = greeting => reason,
+        };
+    }
+}
+
+async fn reconnect(shared: &Shared) -> Opened {
+    let mut delay = RECONNECT_FIRST;
+    loop {
+        // The one place where sleeping is right: nothing tells us when a systemd is there again.
+        tokio::time::sleep(delay).await;
+        match open(&shared.address).await {
+            Ok(opened) => {
+                shared.lock().up(opened.connection.clone());
+                return opened;
+            }
+            Err(reason) => {
+                shared.lock().lost(&reason);
+                delay = RECONNECT_MAX.min(delay * 2);
+                tracing::debug!(address = %shared.address, %reason, ?delay, "systemd is not there");
+            }
+        }
+    }
+}
+
+/// Hands the news to whoever drives this machine, newest state only, at the pace at which they are taken.
+pub(super) async fn tell(shared: Arc<Shared>, events: mpsc::Sender<ManagerEvent>) {
+    loop {
+        shared.news.notified().await;
+        loop {
+            if !shared.lock().has_news() {
+                break;
+            }
+            // First the room, then the news: so it is the newest state that is told.
+            let Ok(room) = events.reserve().await else {
+                return; // Nobody listens any more.
+            };
+            if let Some(event) = shared.lock().next_news() {
+                room.send(event);
+            }
+        }
+    }
+}
+
+/// Handles messages until the connection ends; says why it ended.
+async fn listen(shared: &Arc<Shared>, stream: &mut MessageStream) -> String {
+    loop {
+        let mut next = stream.next().await;
+        for _ in 0..BURST_MAX {
+            let message = match next {
+                Some(Ok(message)) => message,
+                Some(Err(err)) => return err.to_string(),
+                None => return "systemd closed it".to_owned(),
+            };
+            match handle(&mut shared.lock(), &message) {
+                Ok(Next::Nothing) => (),
+                Ok(Next::ListAll) => {
+                    // Not awaited: the reply comes through this very loop.
+                    let shared = Arc::clone(shared);
+                    tokio::spawn(async move {
+                        if let Err(err) = shared.list_all().await {
+                            tracing::warn!(%err, "states after a reload are unknown until the next look");
+                        }
+                    });
+                }
+                Ok(Next::End(reason)) => return reason,
+                // A message that we cannot read says nothing to us; the next look repairs what it might have said.
+                Err(err) => tracing::warn!(%err, ?message, "cannot read a message of systemd"),
+            }
+            match stream.next().now_or_never() {
+                Some(message) => next = message,
+                None => break,
+            }
+        }
+        if shared.lock().has_news() {
+            shared.news.notify_one();
+        }
+    }
+}
+
+/// What a message asks for beyond the state.
+enum Next {
+    Nothing,
+    /// Everything may have changed without a signal.
+    ListAll,
+    /// The connection is worth nothing any more.
+    End(String),
+}
+
+fn handle(state: &mut State, message: &Message) -> zbus::Result<Next> {
+    let header = message.header();
+    match message.message_type() {
+        Type::MethodReturn => {
+            if let Some(serial) = header.reply_serial() {
+                state.reply(serial, Ok(message));
+            }
+            Ok(Next::Nothing)
+        }
+        Type::Error => {
+            if let Some(serial) = header.reply_serial() {
+                let name = header.error_name().map(ToString::to_string).unwrap_or_default();
+                // The text is a custom, not a rule.
+                let text = message.body().deserialize::<&str>().unwrap_or_default().to_owned();
+                state.reply(serial, Err(&CallError::Refused { name, message: text }));
+            }
+            Ok(Next::Nothing)
+        }
+        Type::Signal => signal(state, &header, message),
+        Type::MethodCall => Ok(Next::Nothing),
+    }
+}
+
+fn signal(state: &mut State, header: &Header<'_>, message: &Message) -> zbus::Result<Next> {
+    let text = |part: Option<&str>| part.unwrap_or_default().to_owned();
+    let path = text(header.path().map(|path| path.as_str()));
+    let interface = text(header.interface().map(|interface| interface.as_str()));
+    let member = text(header.member().map(|member| member.as_str()));
+    let body = message.body();
+    match (interface.as_str(), member.as_str()) {
+        ("org.freedesktop.DBus.Properties", "PropertiesChanged") => {
+            // Other units are dropped here, with their bodies unread: most signals are about slices and targets.
+            let Some(name) = state.at_path(&path) else {
+                return Ok(Next::Nothing);
+            };
+            let (of, changed, _): (&str, HashMap<&str, Variant<'_>>, Vec<&str>) = body.deserialize()?;
+            let text = |key: &str| match changed.get(key) {
+                Some(Variant::Str(text)) => Some(text.as_str()),
+                _ => None,
+            };
+            if of == "org.freedesktop.systemd1.Unit" {
+                state.properties(&name, text("ActiveState"), text("SubState"), None);
+            } else {
+                state.properties(&name, None, None, text("Result"));
+            }
+        }
+        (MANAGER, _) if path != MANAGER_PATH => (),
+        (MANAGER, "UnitNew") => {
+            let (name, _): (&str, OwnedObjectPath) = body.deserialize()?;
+            state.unit_new(name);
+        }
+        (MANAGER, "UnitRemoved") => {
+            let (name, _): (&str, OwnedObjectPath) = body.deserialize()?;
+            state.unit_removed(name);
+        }
+        (MANAGER, "JobRemoved") => {
+            let (_, job, _, result): (u32, OwnedObjectPath, &str, &str) = body.deserialize()?;
+            state.job_ended(job.as_str(), result);
+        }
+        (MANAGER, "Reloading") => {
+            state.reloading = body.deserialize::<bool>()?;
+            if !state.reloading {
+                return Ok(Next::ListAll);
+            }
+        }
+        ("org.freedesktop.DBus", "NameOwnerChanged") => {
+            let (name, old, _): (&str, &str, &str) = body.deserialize()?;
+            if name == SYSTEMD && !old.is_empty() {
+                return Ok(Next::End("systemd left the bus".to_owned()));
+            }
+        }
+        _ => (),
+    }
+    Ok(Next::Nothing)
+}

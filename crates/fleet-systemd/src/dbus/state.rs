@@ -1,0 +1,297 @@
+//! What is known of one systemd, kept up by its signals. No I/O: the callers send and receive.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::num::NonZeroU32;
+
+use fleet_core::unit::UnitName;
+use tokio::sync::oneshot;
+use zbus::{Connection, Message, OwnedObjectPath};
+
+use super::path::{result_interface, unit_path};
+use crate::{ManagerEvent, UnitStatus};
+
+/// How many ends of jobs nobody waited for are remembered: one may be the job of a call whose reply we have not read yet. Far
+/// more than the calls that can be under way, since the jobs of others end meanwhile too.
+const EARLY_ENDS_MAX: usize = 1024;
+
+/// A row of systemd's lists: name, description, load, active, sub, following, path, job, its type, its path.
+///
+/// Source: org.freedesktop.systemd1(5), `ListUnits()`.
+pub(super) type Row = (String, String, String, String, String, String, OwnedObjectPath, u32, String, OwnedObjectPath);
+
+/// What became of a call.
+pub(super) type Reply<'a> = Result<&'a Message, &'a CallError>;
+
+/// Why a call has no reply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum CallError {
+    /// systemd answered with an error.
+    Refused { name: String, message: String },
+    /// The connection ended first.
+    Lost(String),
+}
+
+/// What is done with a reply, at its place among the signals: what systemd said later is handled later.
+pub(super) type Handler = Box<dyn FnOnce(&mut State, Reply<'_>) + Send>;
+
+/// The state of a connection and of the units behind it.
+#[derive(Default)]
+pub(super) struct State {
+    /// The connection, or why there is none.
+    pub(super) link: Link,
+    pending: HashMap<NonZeroU32, Handler>,
+    /// Who waits for which job, by the job's object path.
+    jobs: HashMap<String, Vec<oneshot::Sender<String>>>,
+    /// Jobs that ended with nobody waiting, newest last, with their results. A manager does not use a job's path twice.
+    early: VecDeque<(String, String)>,
+    /// Our units: those whose file or receipt is on disk.
+    ours: BTreeMap<UnitName, UnitStatus>,
+    /// The same by object path, to drop the signals of all other units before reading them.
+    paths: HashMap<String, UnitName>,
+    /// All units, not only ours, that systemd holds in memory.
+    in_memory: HashSet<String>,
+    /// systemd reads its files anew: until it is done, units seem to go and come.
+    pub(super) reloading: bool,
+    news: News,
+}
+
+/// Whether there is a connection.
+pub(super) enum Link {
+    Up(Connection),
+    Down(String),
+}
+
+impl Default for Link {
+    fn default() -> Link {
+        Link::Down("not connected yet".to_owned())
+    }
+}
+
+/// What is to be told, merged so that it stays small however slowly it is taken.
+#[derive(Default)]
+struct News {
+    lost: bool,
+    back: bool,
+    changed: BTreeSet<UnitName>,
+}
+
+impl State {
+    /// There is a connection.
+    pub(super) fn up(&mut self, connection: Connection) {
+        self.link = Link::Up(connection);
+    }
+
+    /// Expects the reply to a call.
+    pub(super) fn expect(&mut self, serial: NonZeroU32, handler: Handler) {
+        self.pending.insert(serial, handler);
+    }
+
+    /// Hands a reply to the one who expects it.
+    pub(super) fn reply(&mut self, serial: NonZeroU32, reply: Reply<'_>) {
+        if let Some(handler) = self.pending.remove(&serial) {
+            handler(self, reply);
+        }
+    }
+
+    /// Waits for a job that was queued. The receiver hears its result; the sender goes when the connection does.
+    pub(super) fn await_job(&mut self, job: &str) -> oneshot::Receiver<String> {
+        let (tell, told) = oneshot::channel();
+        let early = self.early.iter().position(|(path, _)| path == job).and_then(|at| self.early.remove(at));
+        match early {
+            // The one who waits may be gone already, here and below; then nobody wants to know.
+            Some((_, result)) => drop(tell.send(result)),
+            None => self.jobs.entry(job.to_owned()).or_default().push(tell),
+        }
+        told
+    }
+
+    /// `JobRemoved`: the job ended.
+    pub(super) fn job_ended(&mut self, job: &str, result: &str) {
+        if let Some(waiting) = self.jobs.remove(job) {
+            for tell in waiting {
+                drop(tell.send(result.to_owned()));
+            }
+            return;
+        }
+        if self.early.len() == EARLY_ENDS_MAX {
+            self.early.pop_front();
+        }
+        self.early.push_back((job.to_owned(), result.to_owned()));
+    }
+
+    /// The connection is gone: everyone who waits hears so.
+    pub(super) fn lost(&mut self, reason: &str) {
+        self.link = Link::Down(reason.to_owned());
+        let error = CallError::Lost(reason.to_owned());
+        for (_, handler) in std::mem::take(&mut self.pending) {
+            handler(self, Err(&error));
+        }
+        self.jobs.clear();
+        self.early.clear();
+        self.in_memory.clear();
+        self.reloading = false;
+        self.news = News { lost: true, ..News::default() };
+    }
+
+    /// The connection is back and everything was listed.
+    pub(super) fn back(&mut self) {
+        self.news.back = true;
+    }
+
+    /// Counts a unit among ours.
+    pub(super) fn track(&mut self, name: &UnitName) {
+        if !self.ours.contains_key(name) {
+            self.paths.insert(unit_path(name.as_str()), name.clone());
+            self.ours.insert(name.clone(), unheard_of(name));
+        }
+    }
+
+    /// No longer ours.
+    pub(super) fn untrack(&mut self, name: &UnitName) {
+        self.paths.remove(&unit_path(name.as_str()));
+        self.ours.remove(name);
+        self.news.changed.remove(name);
+    }
+
+    pub(super) fn is_ours(&self, name: &UnitName) -> bool {
+        self.ours.contains_key(name)
+    }
+
+    /// The unit of ours that an object path stands for.
+    pub(super) fn at_path(&self, path: &str) -> Option<UnitName> {
+        self.paths.get(path).cloned()
+    }
+
+    pub(super) fn status(&self, name: &UnitName) -> Option<&UnitStatus> {
+        self.ours.get(name)
+    }
+
+    pub(super) fn ours_in_memory(&self) -> Vec<UnitName> {
+        self.ours.keys().filter(|name| self.in_memory(name)).cloned().collect()
+    }
+
+    pub(super) fn in_memory(&self, name: &UnitName) -> bool {
+        self.in_memory.contains(name.as_str())
+    }
+
+    /// `UnitNew`: systemd took a unit into memory.
+    pub(super) fn unit_new(&mut self, name: &str) {
+        self.in_memory.insert(name.to_owned());
+    }
+
+    /// `UnitRemoved`: systemd dropped a unit from memory, which it does when the unit is inactive and nothing refers to it.
+    pub(super) fn unit_removed(&mut self, name: &str) {
+        self.in_memory.remove(name);
+        if self.reloading {
+            return;
+        }
+        if let Some(unit_name) = self.paths.get(&unit_path(name)).cloned() {
+            self.change(&unit_name, |status| {
+                status.active = "inactive".to_owned();
+                status.sub = "dead".to_owned();
+                status.result = String::new();
+            });
+        }
+    }
+
+    /// `PropertiesChanged` of a unit of ours: whatever of these it had.
+    pub(super) fn properties(
+        &mut self,
+        name: &UnitName,
+        active: Option<&str>,
+        sub: Option<&str>,
+        result: Option<&str>,
+    ) {
+        self.change(name, |status| {
+            if let Some(active) = active {
+                active.clone_into(&mut status.active);
+                // The load state has no signal. What is not inactive was loaded; what became inactive stays what it was.
+                if active != "inactive" {
+                    "loaded".clone_into(&mut status.load);
+                }
+            }
+            if let Some(sub) = sub {
+                sub.clone_into(&mut status.sub);
+            }
+            if let Some(result) = result {
+                result.clone_into(&mut status.result);
+            }
+        });
+    }
+
+    /// A list of certain units: what it says of ours.
+    pub(super) fn listed(&mut self, rows: &[Row]) {
+        for (name, _, load, active, sub, ..) in rows {
+            let Ok(name) = name.parse::<UnitName>() else {
+                continue;
+            };
+            if !self.is_ours(&name) {
+                continue;
+            }
+            let has_result = result_interface(name.unit_type()).is_some();
+            self.change(&name, |status| {
+                load.clone_into(&mut status.load);
+                active.clone_into(&mut status.active);
+                sub.clone_into(&mut status.sub);
+                // Lists have no result. One that runs has not failed; the others keep theirs, and are asked for it if unknown.
+                if active == "active" && has_result && status.result.is_empty() {
+                    "success".clone_into(&mut status.result);
+                }
+            });
+        }
+    }
+
+    /// The list of all units in memory.
+    pub(super) fn listed_all(&mut self, rows: &[Row]) {
+        self.in_memory = rows.iter().map(|row| row.0.clone()).collect();
+        let not_there: Vec<UnitName> =
+            self.ours.keys().filter(|name| !self.in_memory.contains(name.as_str())).cloned().collect();
+        for name in not_there {
+            self.change(&name, |status| {
+                status.active = "inactive".to_owned();
+                status.sub = "dead".to_owned();
+                status.result = String::new();
+            });
+        }
+        self.listed(rows);
+    }
+
+    fn change(&mut self, name: &UnitName, change: impl FnOnce(&mut UnitStatus)) {
+        let Some(status) = self.ours.get_mut(name) else {
+            return;
+        };
+        let before = status.clone();
+        change(status);
+        if *status != before {
+            self.news.changed.insert(name.clone());
+        }
+    }
+
+    /// Whether there is something to tell.
+    pub(super) fn has_news(&self) -> bool {
+        self.news.lost || self.news.back || !self.news.changed.is_empty()
+    }
+
+    /// The next thing to tell, as it is now.
+    pub(super) fn next_news(&mut self) -> Option<ManagerEvent> {
+        if std::mem::take(&mut self.news.lost) {
+            return Some(ManagerEvent::Disconnected);
+        }
+        if std::mem::take(&mut self.news.back) {
+            return Some(ManagerEvent::Connected);
+        }
+        let name = self.news.changed.pop_first()?;
+        self.ours.get(&name).cloned().map(ManagerEvent::Changed)
+    }
+}
+
+/// A unit of which nothing was heard: its file is there, systemd has not read it.
+fn unheard_of(name: &UnitName) -> UnitStatus {
+    UnitStatus {
+        name: name.clone(),
+        load: "loaded".to_owned(),
+        active: "inactive".to_owned(),
+        sub: "dead".to_owned(),
+        result: String::new(),
+    }
+}
