@@ -1,0 +1,147 @@
+//! The keys of the registry, typed.
+
+use std::fmt;
+use std::str::FromStr;
+
+use fleet_core::model::MachineId;
+use fleet_core::unit::{UnitHash, UnitName};
+
+use crate::Keys;
+
+const UNITS: &str = "units/";
+const FILES: &str = "files/";
+const MACHINES: &str = "machines/";
+const METADATA: &str = "metadata/";
+const PLACEMENTS: &str = "placements/";
+const STATES: &str = "states/";
+const LEADER: &str = "leader";
+
+/// A key of the registry. `Display` is the key in the store; [`Key::parse`] reads it back.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Key {
+    /// `units/NAME`: what is wanted of a unit. Written by the API.
+    Unit(UnitName),
+    /// `files/HASH`: a unit file, shared by all units with that hash. Written by the API.
+    File(UnitHash),
+    /// `machines/ID`: a machine that is present, on its lease. Written by its agent.
+    Machine(MachineId),
+    /// `metadata/ID/KEY`: dynamic metadata, laid over what the machine says itself. Written by the API.
+    Metadata(MachineId, MetadataKey),
+    /// `placements/ID/NAME`: the order to one machine about one unit. Written by the leader.
+    Placement(MachineId, UnitName),
+    /// `states/ID/NAME`: what systemd says there, on the machine's lease. Written by its agent.
+    State(MachineId, UnitName),
+    /// `leader`: the engine that leads, on its lease.
+    Leader,
+}
+
+impl Key {
+    /// Reads a key; `None` for one that this version of fleet does not know.
+    #[must_use]
+    pub fn parse(key: &str) -> Option<Key> {
+        fn pair<A: FromStr, B: FromStr>(rest: &str) -> Option<(A, B)> {
+            let (first, second) = rest.split_once('/')?;
+            Some((first.parse().ok()?, second.parse().ok()?))
+        }
+        if key == LEADER {
+            return Some(Key::Leader);
+        }
+        let (folder, rest) = key.split_at(key.find('/')? + 1);
+        match folder {
+            UNITS => rest.parse().ok().map(Key::Unit),
+            // A hash can be written in capitals too; only the form that `Display` gives is the key.
+            FILES => rest.parse().ok().map(Key::File).filter(|parsed| parsed.to_string() == key),
+            MACHINES => rest.parse().ok().map(Key::Machine),
+            METADATA => pair(rest).map(|(machine, name)| Key::Metadata(machine, name)),
+            PLACEMENTS => pair(rest).map(|(machine, unit)| Key::Placement(machine, unit)),
+            STATES => pair(rest).map(|(machine, unit)| Key::State(machine, unit)),
+            _ => None,
+        }
+    }
+
+    /// Everything in the registry.
+    #[must_use]
+    pub fn all() -> Keys {
+        Keys::Prefix(String::new())
+    }
+
+    /// The orders to one machine: all that its agent watches.
+    #[must_use]
+    pub fn placements_of(machine: &MachineId) -> Keys {
+        Keys::Prefix(format!("{PLACEMENTS}{machine}/"))
+    }
+
+    /// What one machine has reported.
+    #[must_use]
+    pub fn states_of(machine: &MachineId) -> Keys {
+        Keys::Prefix(format!("{STATES}{machine}/"))
+    }
+
+    /// This key alone.
+    #[must_use]
+    pub fn one(&self) -> Keys {
+        Keys::One(self.to_string())
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Key::Unit(unit) => write!(f, "{UNITS}{unit}"),
+            Key::File(hash) => write!(f, "{FILES}{hash}"),
+            Key::Machine(machine) => write!(f, "{MACHINES}{machine}"),
+            Key::Metadata(machine, name) => write!(f, "{METADATA}{machine}/{name}"),
+            Key::Placement(machine, unit) => write!(f, "{PLACEMENTS}{machine}/{unit}"),
+            Key::State(machine, unit) => write!(f, "{STATES}{machine}/{unit}"),
+            Key::Leader => f.write_str(LEADER),
+        }
+    }
+}
+
+/// The name of one piece of dynamic metadata.
+///
+/// Static metadata, which a machine says of itself, may have any name; a dynamic one stands in a key.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MetadataKey(String); // Invariant: accepted by `MetadataKey::from_str`.
+
+/// Longest [`MetadataKey`] in bytes.
+pub const METADATA_KEY_LEN_MAX: usize = 255;
+
+/// Why a text is no metadata key.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{given}` is no metadata key: it has 1 to {METADATA_KEY_LEN_MAX} letters, digits, `_`, `.` and `-`, and is not `.` or `..`"
+)]
+pub struct MetadataKeyError {
+    /// What was given.
+    pub given: String,
+}
+
+impl MetadataKey {
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for MetadataKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for MetadataKey {
+    type Err = MetadataKeyError;
+
+    /// The alphabet is that of the original's API (`[A-Za-z0-9_.-]+`); `.` and `..` escaped its folder and are refused.
+    fn from_str(given: &str) -> Result<MetadataKey, MetadataKeyError> {
+        let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+        let sized = (1..=METADATA_KEY_LEN_MAX).contains(&given.len());
+        if sized && given.bytes().all(legal) && given != "." && given != ".." {
+            Ok(MetadataKey(given.to_owned()))
+        } else {
+            Err(MetadataKeyError { given: given.to_owned() })
+        }
+    }
+}

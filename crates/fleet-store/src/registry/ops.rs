@@ -1,0 +1,418 @@
+//! Transactions from a view and a wish. Pure: a function here reads the view and writes nothing.
+//!
+//! Every transaction is guarded by what it was decided on, so it is carried out on exactly that or not at all
+//! ([`crate::TxnOutcome::Conflict`]: bring the view up to date and decide again).
+//!
+//! # Unit files are shared, and collected
+//! A transaction that gives a unit a file always writes the file, even if it is there: that raises the file's revision, and
+//! whoever is about to delete the file as unused, guarded by the revision it saw, loses. The reverse order is harmless too,
+//! because the file comes back with the unit. What falls through (a unit and its placement going at the same time) is found
+//! by the leader, through [`unused_files`].
+//!
+//! # Generations
+//! An agent refuses an older generation than it has seen, so a unit that is destroyed and created again must not begin at
+//! one. It begins at the view's revision plus one. Each later change adds one and raises the store's revision by at least
+//! one; so a unit's generation is never above the revision of its last write, and a successor's is always higher.
+
+use std::collections::BTreeSet;
+
+use fleet_core::model::{Generation, MachineId, Placement, TargetState, Timestamp, UnitState};
+use fleet_core::unit::{Form, UnitFile, UnitHash, UnitName};
+
+use super::record::{FileRecord, LeaderRecord, MachineRecord, MetadataRecord, Rest, TemplateRef, UnitRecord};
+use super::{Key, MetadataKey, Value, View};
+use crate::{Guard, LeaseId, Revision, StoreError, TXN_BYTES_MAX, TXN_OPS_MAX, Txn, Write};
+
+/// Why a wish cannot become a transaction.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OpsError {
+    /// Create: there is one.
+    #[error("unit `{unit}` exists already")]
+    UnitExists {
+        /// Which unit.
+        unit: UnitName,
+    },
+    /// Everything else: there is none.
+    #[error("unit `{unit}` does not exist")]
+    NoUnit {
+        /// Which unit.
+        unit: UnitName,
+    },
+    /// A template is never loaded or launched. The words are the original's.
+    #[error("cannot activate template \"{unit}\"")]
+    Template {
+        /// Which template.
+        unit: UnitName,
+    },
+    /// The key holds something this fleet cannot read, so nothing can be built on it; only [`destroy`] helps.
+    #[error("the store's value of `{key}` cannot be read: {reason}")]
+    Unreadable {
+        /// Which key.
+        key: Key,
+        /// Why not.
+        reason: String,
+    },
+    /// A placement says `inactive`: the wish should have been to have none.
+    #[error("unit `{unit}` cannot be placed as `inactive`")]
+    InactivePlacement {
+        /// Which unit.
+        unit: UnitName,
+    },
+    /// One indivisible wish is over a store's limits, such as a unit file that is too long.
+    #[error("this cannot be stored in one piece: {0}")]
+    TooBig(StoreError),
+}
+
+/// A unit as a user gives it.
+#[derive(Clone, Debug)]
+pub struct NewUnit<'a> {
+    /// Its name.
+    pub name: &'a UnitName,
+    /// The text as the user wrote it.
+    pub original: &'a str,
+    /// The same, parsed.
+    pub file: &'a UnitFile,
+    /// How far to take it.
+    pub target: TargetState,
+    /// The template it is made from, if it is.
+    pub template: Option<TemplateRef>,
+}
+
+/// One change of a placement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlacementChange {
+    /// Where.
+    pub machine: MachineId,
+    /// What.
+    pub unit: UnitName,
+    /// The new order; `None` takes the placement away.
+    pub placement: Option<Placement>,
+}
+
+/// Creates a unit, if there is none of that name.
+///
+/// # Errors
+/// [`OpsError::UnitExists`], [`OpsError::Template`], [`OpsError::TooBig`].
+pub fn create_unit(view: &View, new: &NewUnit<'_>, now: Timestamp) -> Result<Txn, OpsError> {
+    let key = Key::Unit(new.name.clone());
+    if view.mod_revision(&key).is_some() {
+        readable(view, &key)?;
+        return Err(OpsError::UnitExists { unit: new.name.clone() });
+    }
+    let record = UnitRecord {
+        hash: new.file.hash(),
+        target: new.target,
+        generation: Generation(view.revision().0 + 1),
+        restarts: 0,
+        changed: now,
+        template: new.template.clone(),
+        rest: Rest::default(),
+    };
+    activatable(new.name, new.target)?;
+    let mut txn = Txn::default();
+    txn.guards.push(Guard::Absent(key.to_string()));
+    txn.writes.push(put(&key, &record, None));
+    txn.writes.push(put_file(new));
+    sized(txn)
+}
+
+/// Gives a unit another file and target state, and collects the old file if nobody else needs it.
+///
+/// # Errors
+/// [`OpsError::NoUnit`], [`OpsError::Unreadable`], [`OpsError::Template`], [`OpsError::TooBig`].
+pub fn replace_unit(view: &View, new: &NewUnit<'_>, now: Timestamp) -> Result<Txn, OpsError> {
+    activatable(new.name, new.target)?;
+    let old_hash = existing(view, new.name)?.0.hash;
+    let mut txn = change_unit(view, new.name, now, |record| {
+        record.hash = new.file.hash();
+        record.target = new.target;
+        record.template.clone_from(&new.template);
+        record.generation.0 += 1;
+    })?;
+    txn.writes.push(put_file(new));
+    if old_hash != new.file.hash() {
+        collect(view, new.name, &old_hash, &mut txn);
+    }
+    sized(txn)
+}
+
+/// Sets how far a unit is to be taken. Asking again for what it has is a new generation too: a request to start.
+///
+/// # Errors
+/// [`OpsError::NoUnit`], [`OpsError::Unreadable`], [`OpsError::Template`].
+pub fn set_target(view: &View, unit: &UnitName, target: TargetState, now: Timestamp) -> Result<Txn, OpsError> {
+    activatable(unit, target)?;
+    change_unit(view, unit, now, |record| {
+        record.target = target;
+        record.generation.0 += 1;
+    })
+}
+
+/// Asks for a restart in place. The generation stays: what is wanted of the unit is the same.
+///
+/// # Errors
+/// [`OpsError::NoUnit`], [`OpsError::Unreadable`].
+pub fn restart(view: &View, unit: &UnitName, now: Timestamp) -> Result<Txn, OpsError> {
+    change_unit(view, unit, now, |record| record.restarts += 1)
+}
+
+/// Destroys a unit, readable or not, and collects its file if nobody else needs it.
+///
+/// # Errors
+/// [`OpsError::NoUnit`].
+pub fn destroy(view: &View, unit: &UnitName) -> Result<Txn, OpsError> {
+    let key = Key::Unit(unit.clone());
+    let seen = view.mod_revision(&key).ok_or_else(|| OpsError::NoUnit { unit: unit.clone() })?;
+    let mut txn = Txn::default();
+    txn.guards.push(Guard::ModRevision(key.to_string(), seen));
+    txn.writes.push(delete(&key));
+    if let Some(record) = view.units().get(unit) {
+        collect(view, unit, &record.hash, &mut txn);
+    }
+    Ok(txn)
+}
+
+/// Changes placements that belong together: all at one revision, or none.
+///
+/// Each is guarded by the placement as the view has it, and a put also by the unit it was decided for. Taking away what is
+/// not there is nothing; a group may come out empty.
+///
+/// # Errors
+/// [`OpsError::NoUnit`], [`OpsError::InactivePlacement`], [`OpsError::TooBig`] for more than fit one transaction, and
+/// [`OpsError::Unreadable`] for a unit that cannot be read: what runs of it is left as it is, because a value written by a
+/// newer fleet is no reason to stop a healthy unit.
+pub fn change_placements(view: &View, changes: &[PlacementChange]) -> Result<Txn, OpsError> {
+    let mut txn = Txn::default();
+    let mut guarded = BTreeSet::new();
+    for PlacementChange { machine, unit, placement } in changes {
+        let key = Key::Placement(machine.clone(), unit.clone());
+        let unit_key = Key::Unit(unit.clone());
+        readable(view, &unit_key)?;
+        let seen = view.mod_revision(&key);
+        let guard = match seen {
+            Some(seen) => Guard::ModRevision(key.to_string(), seen),
+            None => Guard::Absent(key.to_string()),
+        };
+        match placement {
+            Some(placement) => {
+                if placement.target == TargetState::Inactive {
+                    return Err(OpsError::InactivePlacement { unit: unit.clone() });
+                }
+                let (_, unit_seen) = existing(view, unit)?;
+                if guarded.insert(unit) {
+                    txn.guards.push(Guard::ModRevision(unit_key.to_string(), unit_seen));
+                }
+                txn.guards.push(guard);
+                txn.writes.push(put(&key, placement, None));
+            }
+            None if seen.is_some() => {
+                txn.guards.push(guard);
+                txn.writes.push(delete(&key));
+            }
+            None => (),
+        }
+    }
+    sized(txn)
+}
+
+/// Deletes the files that nobody needs, one transaction each (for [`batch`]); the leader does this now and then.
+#[must_use]
+pub fn unused_files(view: &View) -> Vec<Txn> {
+    let keys = view.unused_files().iter().map(|hash| Key::File(*hash));
+    let delete_seen = |key: Key| {
+        let seen = view.mod_revision(&key)?;
+        Some(Txn { guards: vec![Guard::ModRevision(key.to_string(), seen)], writes: vec![delete(&key)] })
+    };
+    keys.filter_map(delete_seen).collect()
+}
+
+/// Sets (`Some`) or removes (`None`) dynamic metadata, all at once. Of several changes of one key the last counts.
+///
+/// As in the original an empty value is a removal, and a removed key hides the static value.
+///
+/// # Errors
+/// [`OpsError::TooBig`] for more than fit one transaction.
+pub fn set_metadata(changes: &[(MachineId, MetadataKey, Option<String>)]) -> Result<Txn, OpsError> {
+    let mut last = std::collections::BTreeMap::new();
+    for (machine, name, value) in changes {
+        let record = match value.as_deref() {
+            None | Some("") => MetadataRecord::Removed,
+            Some(value) => MetadataRecord::Set(value.to_owned()),
+        };
+        last.insert(Key::Metadata(machine.clone(), name.clone()), record);
+    }
+    let writes = last.iter().map(|(key, record)| put(key, record, None)).collect();
+    sized(Txn { guards: Vec::new(), writes })
+}
+
+/// Says that a machine is present, as long as its lease lives.
+///
+/// # Errors
+/// [`OpsError::TooBig`] for metadata that do not fit.
+pub fn announce(machine: &MachineId, record: &MachineRecord, lease: LeaseId) -> Result<Txn, OpsError> {
+    let key = Key::Machine(machine.clone());
+    sized(Txn { guards: Vec::new(), writes: vec![put(&key, record, Some(lease))] })
+}
+
+/// Reports (`Some`) or takes back (`None`) unit states of a machine, in as few transactions as possible.
+///
+/// # Errors
+/// [`OpsError::TooBig`] for one state that does not fit.
+pub fn report_states<'a>(
+    machine: &MachineId,
+    states: impl IntoIterator<Item = (&'a UnitName, Option<&'a UnitState>)>,
+    lease: LeaseId,
+) -> Result<Vec<Txn>, OpsError> {
+    let write = |(unit, state): (&UnitName, Option<&UnitState>)| {
+        let key = Key::State(machine.clone(), unit.clone());
+        let write = match state {
+            Some(state) => put(&key, state, Some(lease)),
+            None => delete(&key),
+        };
+        Txn { guards: Vec::new(), writes: vec![write] }
+    };
+    batch(None, states.into_iter().map(write))
+}
+
+/// Takes the lead, if nobody has it. The revision at which this is committed makes the [`fence`].
+#[must_use]
+pub fn take_lead(record: &LeaderRecord, lease: LeaseId) -> Txn {
+    Txn { guards: vec![Guard::Absent(Key::Leader.to_string())], writes: vec![put(&Key::Leader, record, Some(lease))] }
+}
+
+/// What all writes of a leader are guarded by: that it still leads. A paused ex-leader can write nothing.
+#[must_use]
+pub fn fence(since: Revision) -> Guard {
+    Guard::CreateRevision(Key::Leader.to_string(), since)
+}
+
+/// Packs groups into as few transactions as the limits allow, in their order, without splitting one; `fence` guards each.
+///
+/// Guards that several groups share are kept once. A group that writes a key which an earlier one writes begins a new
+/// transaction.
+///
+/// # Errors
+/// [`OpsError::TooBig`] if one group alone is over a limit.
+pub fn batch(fence: Option<&Guard>, groups: impl IntoIterator<Item = Txn>) -> Result<Vec<Txn>, OpsError> {
+    let mut txns = Vec::new();
+    let mut open = Packing::new(fence);
+    for group in groups.into_iter().filter(|group| !group.writes.is_empty()) {
+        if !open.fits(&group) {
+            txns.extend(std::mem::replace(&mut open, Packing::new(fence)).finish());
+        }
+        if !open.fits(&group) {
+            let mut alone = group;
+            alone.guards.extend(fence.cloned());
+            let err = alone.check().expect_err("what does not fit an empty transaction is over a limit");
+            return Err(OpsError::TooBig(err));
+        }
+        open.add(group);
+    }
+    txns.extend(open.finish());
+    Ok(txns)
+}
+
+/// A transaction being filled, with what it holds so far.
+struct Packing {
+    txn: Txn,
+    guards: BTreeSet<String>,
+    keys: BTreeSet<String>,
+    bytes: usize,
+}
+
+impl Packing {
+    fn new(fence: Option<&Guard>) -> Packing {
+        let txn = Txn { guards: fence.cloned().into_iter().collect(), writes: Vec::new() };
+        let (guards, bytes) = (txn.guards.iter().map(identity).collect(), txn.bytes());
+        Packing { txn, guards, keys: BTreeSet::new(), bytes }
+    }
+
+    fn fits(&self, group: &Txn) -> bool {
+        let new_guards = group.guards.iter().filter(|guard| !self.guards.contains(&identity(guard)));
+        self.txn.guards.len() + new_guards.count() <= TXN_OPS_MAX
+            && self.txn.writes.len() + group.writes.len() <= TXN_OPS_MAX
+            && self.bytes + group.bytes() <= TXN_BYTES_MAX
+            && !group.writes.iter().any(|write| self.keys.contains(write.key()))
+    }
+
+    fn add(&mut self, group: Txn) {
+        self.bytes += group.bytes();
+        for guard in group.guards {
+            if self.guards.insert(identity(&guard)) {
+                self.txn.guards.push(guard);
+            }
+        }
+        self.keys.extend(group.writes.iter().map(|write| write.key().to_owned()));
+        self.txn.writes.extend(group.writes);
+    }
+
+    fn finish(self) -> Option<Txn> {
+        (!self.txn.writes.is_empty()).then_some(self.txn)
+    }
+}
+
+/// Tells guards apart.
+fn identity(guard: &Guard) -> String {
+    format!("{guard:?}")
+}
+
+fn change_unit(
+    view: &View,
+    unit: &UnitName,
+    now: Timestamp,
+    change: impl FnOnce(&mut UnitRecord),
+) -> Result<Txn, OpsError> {
+    let (record, seen) = existing(view, unit)?;
+    let mut record = record.clone();
+    record.changed = now;
+    change(&mut record);
+    let key = Key::Unit(unit.clone());
+    Ok(Txn { guards: vec![Guard::ModRevision(key.to_string(), seen)], writes: vec![put(&key, &record, None)] })
+}
+
+fn existing<'v>(view: &'v View, unit: &UnitName) -> Result<(&'v UnitRecord, Revision), OpsError> {
+    let key = Key::Unit(unit.clone());
+    readable(view, &key)?;
+    let found = view.units().get(unit).zip(view.mod_revision(&key));
+    found.ok_or_else(|| OpsError::NoUnit { unit: unit.clone() })
+}
+
+fn readable(view: &View, key: &Key) -> Result<(), OpsError> {
+    match view.unreadable().get(&key.to_string()) {
+        Some(reason) => Err(OpsError::Unreadable { key: key.clone(), reason: reason.to_string() }),
+        None => Ok(()),
+    }
+}
+
+fn activatable(unit: &UnitName, target: TargetState) -> Result<(), OpsError> {
+    match (unit.form(), target) {
+        (Form::Template, TargetState::Loaded | TargetState::Launched) => Err(OpsError::Template { unit: unit.clone() }),
+        (Form::Template, TargetState::Inactive) | (Form::Plain | Form::Instance(_), _) => Ok(()),
+    }
+}
+
+fn collect(view: &View, unit: &UnitName, hash: &UnitHash, txn: &mut Txn) {
+    let key = Key::File(*hash);
+    if let Some(seen) = view.mod_revision(&key).filter(|_| view.is_only_user(unit, hash)) {
+        txn.guards.push(Guard::ModRevision(key.to_string(), seen));
+        txn.writes.push(delete(&key));
+    }
+}
+
+fn put_file(new: &NewUnit<'_>) -> Write {
+    let record = FileRecord::of(new.original, new.file);
+    put(&Key::File(record.hash()), &record, None)
+}
+
+fn put(key: &Key, value: &impl Value, lease: Option<LeaseId>) -> Write {
+    Write::Put { key: key.to_string(), value: value.encode(), lease }
+}
+
+fn delete(key: &Key) -> Write {
+    Write::Delete { key: key.to_string() }
+}
+
+fn sized(txn: Txn) -> Result<Txn, OpsError> {
+    txn.check().map_err(OpsError::TooBig)?;
+    Ok(txn)
+}
