@@ -312,11 +312,32 @@ impl Shared {
     }
 
     /// Lists these units, loading those that are not in memory, into the state. Returns the rows.
+    ///
+    /// systemd refuses the whole list for one name that it does not take. Then each name is asked for alone, so that one bad
+    /// name hides no other unit; it has no row.
     async fn list(&self, names: &[UnitName]) -> Result<Vec<Row>, ManagerError> {
+        // A template is no unit, and one among the names would be such a bad one.
+        let names: Vec<&UnitName> = names.iter().filter(|name| name.form() != Form::Template).collect();
+        match self.list_at_once(&names).await {
+            Err(ManagerError::Refused { .. }) => (),
+            other => return other,
+        }
+        let mut rows = Vec::new();
+        for name in names {
+            match self.list_at_once(&[name]).await {
+                Ok(row) => rows.extend(row),
+                Err(err @ ManagerError::Refused { .. }) => tracing::warn!(%name, %err, "no state for this unit"),
+                Err(err) => return Err(err),
+            }
+        }
+        Ok(rows)
+    }
+
+    async fn list_at_once(&self, names: &[&UnitName]) -> Result<Vec<Row>, ManagerError> {
         if names.is_empty() {
             return Ok(Vec::new());
         }
-        let names: Vec<&str> = names.iter().map(UnitName::as_str).collect();
+        let names: Vec<&str> = names.iter().map(|name| name.as_str()).collect();
         let message = manager_call("ListUnitsByNames", &(names,));
         self.call("ListUnitsByNames", message, |state, reply| {
             let rows: Vec<Row> = reply.body().deserialize()?;
@@ -398,8 +419,7 @@ impl Shared {
     }
 
     async fn remove(&self, names: &[UnitName]) -> Result<Vec<Result<(), ManagerError>>, ManagerError> {
-        let startable: Vec<UnitName> = names.iter().filter(|name| name.form() != Form::Template).cloned().collect();
-        let rows = self.list(&startable).await?;
+        let rows = self.list(names).await?;
         let refusal = |name: &UnitName| {
             let (_, _, _, active, sub, _, _, job, job_type, _) = rows.iter().find(|row| row.0 == name.as_str())?;
             let why = match active.as_str() {
