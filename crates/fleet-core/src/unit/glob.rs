@@ -55,7 +55,8 @@ impl Glob {
     /// [`GlobError`] if the syntax is wrong or it is longer than [`GLOB_LEN_MAX`].
     pub fn new(pattern: &str) -> Result<Glob, GlobError> {
         let error = |fault| {
-            let shown = pattern.char_indices().take_while(|&(at, _)| at < GLOB_LEN_MAX).map(|(_, ch)| ch).collect();
+            let fits = |&(at, ch): &(usize, char)| at + ch.len_utf8() <= GLOB_LEN_MAX;
+            let shown = pattern.char_indices().take_while(fits).map(|(_, ch)| ch).collect();
             GlobError { pattern: shown, fault }
         };
         if GLOB_LEN_MAX < pattern.len() {
