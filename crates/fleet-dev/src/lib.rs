@@ -23,7 +23,7 @@
 //! `scripts/warden.sh` (how all of it goes away), `cluster`.
 
 mod cell;
-
+mod cluster;
 mod error;
 mod host;
 mod lock;
@@ -32,7 +32,7 @@ mod process;
 mod spec;
 
 pub use cell::CELL_END_LIMIT;
-
+pub use cluster::{Cluster, ClusterSpec, FLEETD_READY_LIMIT, FLEETD_STOP_LIMIT};
 pub use error::DevError;
 pub use host::INOTIFY_INSTANCES_WANTED;
 pub use lock::IN_USE_LIMIT;

@@ -1,6 +1,5 @@
 //! One machine: a systemd user manager in namespaces and a cgroup of its own.
 
-use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{self, Read, Write as _};
 use std::os::fd::AsFd;
@@ -15,8 +14,8 @@ use nix::sys::signal::Signal;
 
 use crate::cell::{Cell, Folders};
 use crate::host::{Host, How, MACHINE_PATH};
-use crate::lock::Lock;
-use crate::process::{NotReady, Process, Readiness, check_socket_path};
+use crate::lock::{IN_USE_LIMIT, Lock};
+use crate::process::{NotReady, Process, Readiness, check_socket_path, not_ready};
 use crate::spec::check_all;
 use crate::{DevError, MachineSpec};
 
@@ -33,9 +32,6 @@ pub const MACHINE_STOP_LIMIT: Duration = Duration::from_secs(2);
 
 /// How long all processes of a machine may take to stand still or to move again.
 pub const FREEZE_LIMIT: Duration = Duration::from_secs(10);
-
-/// How many lines of a machine's own output an error shows.
-const OWN_WORDS_LINES_MAX: usize = 30;
 
 /// The machine's journal: in memory only as far as the machine is concerned, no limits, and nothing of the box's in it.
 const JOURNALD_CONF: &str = "[Journal]\nStorage=volatile\nReadKMsg=no\nAudit=no\nForwardToSyslog=no\nForwardToKMsg=no\n\
@@ -110,7 +106,7 @@ impl Machine {
         let runtime = folder.join("run/user").join(host.uid.to_string());
         let socket = runtime.join("systemd/private");
         check_socket_path(&socket)?;
-        let lock = Lock::take(&dir.join(format!("{}.lock", spec.name)))?;
+        let lock = Lock::take(&dir.join(format!("{}.lock", spec.name)), IN_USE_LIMIT)?;
         let mut remove = match home {
             Folders::Remove => vec![folder.clone()],
             Folders::Keep => {
@@ -368,30 +364,16 @@ impl Machine {
     }
 
     fn not_ready(&self, part: &str, why: NotReady, process: &Process) -> DevError {
-        let how = match (why, process.exited()) {
-            (NotReady::Exited, Some(status)) => format!("ended with {status}"),
-            (NotReady::Exited, None) => "ended".to_owned(),
-            (NotReady::TimedOut, _) => format!("said nothing for {MACHINE_READY_LIMIT:?}"),
-        };
-        DevError::NotReady { what: format!("{part} of {}", self.what()), how, words: self.own_words() }
-    }
-
-    /// The last lines of what its programs printed and of its journal.
-    fn own_words(&self) -> String {
         let printed = fs::read_to_string(self.folder.join("boot.log")).unwrap_or_default();
         let mut journalctl = Command::new("journalctl");
-        journalctl.arg("--directory").arg(self.folder.join("run/log/journal"));
-        journalctl.args(["--no-pager", "--quiet", "--output=cat", "--lines", &OWN_WORDS_LINES_MAX.to_string()]);
+        // Its journal is in a file system that only the machine sees; through a process there we see it, too.
+        let keeper = fs::read_to_string(self.folder.join("keeper")).unwrap_or_default();
+        journalctl.arg("--directory").arg(format!("/proc/{}/root/run/log/journal", keeper.trim()));
+        journalctl.args(["--no-pager", "--quiet", "--output=cat"]);
         let journal = journalctl.stdin(Stdio::null()).stderr(Stdio::null()).output();
+        // Without either, the error is poorer; it is still the one that matters.
         let journal = journal.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
-        let mut words = String::new();
-        for text in [printed, journal] {
-            let lines: Vec<&str> = text.lines().collect();
-            for line in &lines[lines.len().saturating_sub(OWN_WORDS_LINES_MAX)..] {
-                let _infallible = writeln!(words, "  {line}");
-            }
-        }
-        if words.is_empty() { "  (none)".to_owned() } else { words.trim_end().to_owned() }
+        not_ready(format!("{part} of {}", self.what()), why, process, MACHINE_READY_LIMIT, &[printed, journal])
     }
 
     fn set_frozen(&self, frozen: bool) -> Result<(), DevError> {

@@ -129,6 +129,18 @@ impl Readiness {
         &self.path
     }
 
+    /// Goes on listening until the process ends, for one that has more to say (`STOPPING=1`, barriers).
+    pub(crate) fn listen_on(self) -> Result<(), DevError> {
+        let failed = DevError::file("cannot listen on", &self.path);
+        self.socket.set_read_timeout(None).map_err(failed)?;
+        let listen = move || {
+            let mut message = [0; MESSAGE_LEN_MAX];
+            while self.socket.recv(&mut message).is_ok_and(|len| &message[..len] != EXITED) {}
+        };
+        let thread = thread::Builder::new().name("notify".to_owned()).spawn(listen);
+        thread.map(drop).map_err(|err| DevError::Program { program: "thread notify".to_owned(), err })
+    }
+
     /// Waits until `READY=1` arrives, the process ends or `deadline` is over.
     pub(crate) fn wait(&self, deadline: Instant) -> Result<Result<(), NotReady>, DevError> {
         let failed = |err| DevError::file("cannot read the socket", &self.path)(err);
@@ -158,6 +170,31 @@ impl Drop for Readiness {
         // Gone already when its folder was removed.
         let _gone = fs::remove_file(&self.path);
     }
+}
+
+/// How many lines of a program's own output an error shows.
+const OWN_WORDS_LINES_MAX: usize = 30;
+
+/// The error for `what`, with the ends of the `outputs` it left.
+pub(crate) fn not_ready(
+    what: String,
+    why: NotReady,
+    process: &Process,
+    limit: Duration,
+    outputs: &[String],
+) -> DevError {
+    let how = match (why, process.exited()) {
+        (NotReady::Exited, Some(status)) => format!("ended with {status}"),
+        (NotReady::Exited, None) => "ended".to_owned(),
+        (NotReady::TimedOut, _) => format!("said nothing for {limit:?}"),
+    };
+    let ends = outputs.iter().flat_map(|output| {
+        let lines: Vec<&str> = output.lines().collect();
+        lines[lines.len().saturating_sub(OWN_WORDS_LINES_MAX)..].to_vec()
+    });
+    let words: Vec<String> = ends.map(|line| format!("  {line}")).collect();
+    let words = if words.is_empty() { "  (none)".to_owned() } else { words.join("\n") };
+    DevError::NotReady { what, how, words }
 }
 
 /// Refuses a path that the kernel could not take for a unix socket.

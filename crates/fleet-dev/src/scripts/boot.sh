@@ -32,6 +32,9 @@ case $resolv in
     ;;
 esac
 mount --bind "$folder/run" /run
+# The journal is in memory, as on a real machine, and does not wait for this box's disk.
+mkdir /run/log
+mount -t tmpfs -o mode=0755 tmpfs /run/log
 
 # Moves this process; what it starts from now on is there, too. $1: cgroup below the machine's own.
 enter_cgroup() {
@@ -52,7 +55,13 @@ slice=fleet-$MACHINE_NAME.slice
 enter_cgroup "$slice/systemd-journald.service"
 delegate .
 delegate "$slice"
-NOTIFY_SOCKET=/run/fleet-dev/journal "$JOURNALD" </dev/null &
+# journald learns from /proc which unit a line of a user manager's unit belongs to, and a process that prints and fails
+# at once may be gone by then: seen on 4 of 100 such units, whose last words --user-unit did not find. Scheduled before
+# the process that printed, journald is nearly always in time: seen on none of 100 idle, on 1 of 600 under heavy load.
+# Where that is not allowed it does without.
+urgent='chrt --rr 1'
+$urgent true 2>/dev/null || urgent=
+NOTIFY_SOCKET=/run/fleet-dev/journal $urgent "$JOURNALD" </dev/null &
 echo $! >"$folder/keeper"
 
 # The manager opens its log once, at its start: the journal must be there before.
