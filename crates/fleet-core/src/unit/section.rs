@@ -136,6 +136,9 @@ impl<'a> Section<'a> {
                 Err(error) => {
                     let problem = value.problem(&error.to_string());
                     match error {
+                        UnitNameError::Empty if !value.given.is_empty() => {
+                            problem.hint("write exactly one blank between two quoted values")
+                        }
                         UnitNameError::NoType { .. } => {
                             problem.hint(format!("write `{}={}`", value.spelling, mangle(&value.text)))
                         }
@@ -200,8 +203,13 @@ impl<'a> Section<'a> {
         let names = || OPTIONS.iter().map(|(_, name, _)| *name);
         let spellings = || OPTIONS.iter().flat_map(|(_, _, spellings)| spellings.iter().copied());
         let mut last_section = None;
-        for (line, UnitOption { section, name, .. }) in self.file.options_with_lines() {
+        for (line, UnitOption { section, name, value }) in self.file.options_with_lines() {
             if section == FLEET_SECTION {
+                if value.is_empty() && matches!(name.as_str(), "Conflicts" | "X-Conflicts" | "Replaces") {
+                    let message =
+                        format!("`{name}=` has no effect: an empty line does not take back the lines before it");
+                    findings.warn(Problem::new(line, message).hint("remove it, and the lines that shall not count"));
+                }
                 if !spellings().any(|known| known == name) {
                     let message = format!("unrecognized requirement in [{FLEET_SECTION}] section: {name:?}");
                     let hint = match nearest(name, names()) {
