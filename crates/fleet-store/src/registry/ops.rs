@@ -14,7 +14,7 @@
 //! one. It begins at the view's revision plus one. Each later change adds one and raises the store's revision by at least
 //! one; so a unit's generation is never above the revision of its last write, and a successor's is always higher.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fleet_core::model::{Generation, MachineId, Placement, TargetState, Timestamp, UnitState};
 use fleet_core::unit::{Form, UnitFile, UnitHash, UnitName};
@@ -233,7 +233,7 @@ pub fn unused_files(view: &View) -> Vec<Txn> {
 /// # Errors
 /// [`OpsError::TooBig`] for more than fit one transaction.
 pub fn set_metadata(changes: &[(MachineId, MetadataKey, Option<String>)]) -> Result<Txn, OpsError> {
-    let mut last = std::collections::BTreeMap::new();
+    let mut last = BTreeMap::new();
     for (machine, name, value) in changes {
         let record = match value.as_deref() {
             None | Some("") => MetadataRecord::Removed,
@@ -288,15 +288,24 @@ pub fn fence(since: Revision) -> Guard {
 
 /// Packs groups into as few transactions as the limits allow, in their order, without splitting one; `fence` guards each.
 ///
-/// Guards that several groups share are kept once. A group that writes a key which an earlier one writes begins a new
-/// transaction.
+/// Guards and writes that several groups share are kept once (units made from one template all write its file). A group that
+/// writes a key otherwise than an earlier one begins a new transaction.
 ///
 /// # Errors
 /// [`OpsError::TooBig`] if one group alone is over a limit.
 pub fn batch(fence: Option<&Guard>, groups: impl IntoIterator<Item = Txn>) -> Result<Vec<Txn>, OpsError> {
+    Ok(pack(fence, groups)?.into_iter().map(|(txn, _)| txn).collect())
+}
+
+/// The same, and how many of the groups are in each transaction. Groups that write nothing are in none, but counted with
+/// their neighbors.
+///
+/// # Errors
+/// As [`batch`].
+pub fn pack(fence: Option<&Guard>, groups: impl IntoIterator<Item = Txn>) -> Result<Vec<(Txn, usize)>, OpsError> {
     let mut txns = Vec::new();
     let mut open = Packing::new(fence);
-    for group in groups.into_iter().filter(|group| !group.writes.is_empty()) {
+    for group in groups {
         if !open.fits(&group) {
             txns.extend(std::mem::replace(&mut open, Packing::new(fence)).finish());
         }
@@ -315,8 +324,10 @@ pub fn batch(fence: Option<&Guard>, groups: impl IntoIterator<Item = Txn>) -> Re
 /// A transaction being filled, with what it holds so far.
 struct Packing {
     txn: Txn,
+    n_groups: usize,
     guards: BTreeSet<String>,
-    keys: BTreeSet<String>,
+    /// Where in `txn.writes` each key is written.
+    keys: BTreeMap<String, usize>,
     bytes: usize,
 }
 
@@ -324,30 +335,53 @@ impl Packing {
     fn new(fence: Option<&Guard>) -> Packing {
         let txn = Txn { guards: fence.cloned().into_iter().collect(), writes: Vec::new() };
         let (guards, bytes) = (txn.guards.iter().map(identity).collect(), txn.bytes());
-        Packing { txn, guards, keys: BTreeSet::new(), bytes }
+        Packing { txn, n_groups: 0, guards, keys: BTreeMap::new(), bytes }
+    }
+
+    /// Those of the group's writes that are not in the transaction already; `None` if it writes a key otherwise.
+    fn new_writes<'g>(&self, group: &'g Txn) -> Option<Vec<&'g Write>> {
+        let mut new = Vec::new();
+        for write in &group.writes {
+            match self.keys.get(write.key()) {
+                None => new.push(write),
+                Some(&idx) if self.txn.writes[idx] == *write => (),
+                Some(_) => return None,
+            }
+        }
+        Some(new)
     }
 
     fn fits(&self, group: &Txn) -> bool {
+        if group.writes.is_empty() {
+            return true;
+        }
+        let Some(new_writes) = self.new_writes(group) else { return false };
         let new_guards = group.guards.iter().filter(|guard| !self.guards.contains(&identity(guard)));
         self.txn.guards.len() + new_guards.count() <= TXN_OPS_MAX
-            && self.txn.writes.len() + group.writes.len() <= TXN_OPS_MAX
+            && self.txn.writes.len() + new_writes.len() <= TXN_OPS_MAX
             && self.bytes + group.bytes() <= TXN_BYTES_MAX
-            && !group.writes.iter().any(|write| self.keys.contains(write.key()))
     }
 
     fn add(&mut self, group: Txn) {
-        self.bytes += group.bytes();
+        self.n_groups += 1;
+        if group.writes.is_empty() {
+            return;
+        }
+        let new: Vec<Write> = self.new_writes(&group).unwrap_or_default().into_iter().cloned().collect();
+        for write in new {
+            self.keys.insert(write.key().to_owned(), self.txn.writes.len());
+            self.txn.writes.push(write);
+        }
         for guard in group.guards {
             if self.guards.insert(identity(&guard)) {
                 self.txn.guards.push(guard);
             }
         }
-        self.keys.extend(group.writes.iter().map(|write| write.key().to_owned()));
-        self.txn.writes.extend(group.writes);
+        self.bytes = self.txn.bytes();
     }
 
-    fn finish(self) -> Option<Txn> {
-        (!self.txn.writes.is_empty()).then_some(self.txn)
+    fn finish(self) -> Option<(Txn, usize)> {
+        (!self.txn.writes.is_empty()).then_some((self.txn, self.n_groups))
     }
 }
 
