@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::rules::{is_ordinary, requirements, tied};
 use crate::engine::{PlacementWrite, Plan, PlanGroup};
 use crate::model::{Cluster, MachineId, Placement};
-use crate::unit::UnitName;
+use crate::unit::{Glob, UnitName};
 
 /// The plan that makes `after` of the cluster's placements.
 pub(super) fn diff(cluster: &Cluster, after: &BTreeMap<MachineId, BTreeMap<UnitName, Placement>>) -> Plan {
@@ -52,7 +52,8 @@ fn belong_together(cluster: &Cluster, a: &PlacementWrite, b: &PlacementWrite) ->
     }
     let keeps_off = |owner, other: &UnitName| {
         requirements(cluster, owner).is_some_and(|requires| {
-            requires.conflicts.iter().chain(&requires.replaces).any(|glob| glob.matches(other.as_str()))
+            let replaces: &[Glob] = if requires.global { &[] } else { &requires.replaces };
+            requires.conflicts.iter().chain(replaces).any(|glob| glob.matches(other.as_str()))
         })
     };
     keeps_off(a.name(), b.name()) || keeps_off(b.name(), a.name())

@@ -49,10 +49,11 @@ pub(super) fn replaces(cluster: &Cluster, replacer: &UnitName, replaced: &UnitNa
         && !one_way(replaced, replacer)
 }
 
-/// Whether one of the two names the other in `MachineOf`.
+/// Whether one of the two names the other in `MachineOf`, which means nothing in a global unit.
 pub(super) fn tied(cluster: &Cluster, a: &UnitName, b: &UnitName) -> bool {
-    let one_way =
-        |owner, other| requirements(cluster, owner).is_some_and(|requires| requires.machine_of.contains(other));
+    let one_way = |owner, other| {
+        requirements(cluster, owner).is_some_and(|requires| !requires.global && requires.machine_of.contains(other))
+    };
     one_way(a, b) || one_way(b, a)
 }
 

@@ -1,1 +1,5 @@
 //! Which machine may run what, and why not.
+
+mod constraint;
+
+pub use constraint::fits_alone;

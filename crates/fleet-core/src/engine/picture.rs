@@ -1,0 +1,505 @@
+//! What the engine believes of the cluster, with the indexes that make a small change cheap.
+//!
+//! A change of a key marks what has to be looked at again ([`Dirty`]); nothing is decided here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+use std::sync::Arc;
+
+use super::journal::Journal;
+use super::load::{LoadIndex, Rank};
+use super::patterns::{Crowd, Marks, Patterns};
+use super::slots::{Slot, Slots};
+use super::{Delta, PlacementWrite};
+use crate::model::{Cluster, Machine, MachineId, Placement, TargetState, Unit};
+use crate::schedule::fits_alone;
+use crate::unit::{Form, Glob, Requirements, UnitName};
+
+/// The distance between the labels of two machines that come one after the other. Labels put machines in the order of
+/// their IDs; a machine that comes between two others gets the middle, and when there is none left, all get new ones.
+const LABEL_GAP: u64 = 1 << 32;
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Picture {
+    pub(super) units: Slots<UnitRow>,
+    pub(super) unit_slots: BTreeMap<UnitName, Slot>,
+    pub(super) machines: Slots<MachineRow>,
+    pub(super) machine_slots: BTreeMap<MachineId, Slot>,
+    pub(super) patterns: Patterns,
+    pub(super) load: LoadIndex,
+    /// Who names that unit in `MachineOf`. The unit itself need not exist.
+    pub(super) followers: BTreeMap<UnitName, BTreeSet<Slot>>,
+    /// The wanted global units.
+    pub(super) globals: BTreeSet<Slot>,
+    /// Units that no machine could take when they were last tried.
+    pub(super) waiting: BTreeMap<UnitName, Waiting>,
+    /// Units beside which there is another that they replace and that could go nowhere.
+    pub(super) stuck: BTreeMap<UnitName, Slot>,
+    pub(super) dirty: Dirty,
+    /// While planning.
+    pub(super) journal: Option<Journal>,
+}
+
+/// What has to be looked at again.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Dirty {
+    /// Units that may have to be placed, or that may be placed twice.
+    pub(super) units: BTreeSet<Slot>,
+    /// Machines on which something may have to go, or may have become possible.
+    pub(super) machines: BTreeSet<Slot>,
+    /// Units whose orders are out of date, and nothing else of them has changed.
+    pub(super) orders: BTreeSet<Slot>,
+    /// Units and machines that are gone; their rows stay until nothing is placed by them.
+    pub(super) gone_units: BTreeSet<Slot>,
+    pub(super) gone_machines: BTreeSet<Slot>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Waiting {
+    pub(super) unit: Slot,
+    /// Whether some machine refused because another unit could not be moved away: then a change of any machine counts.
+    pub(super) depends_on_moves: bool,
+}
+
+/// How a unit is placed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Gone, inactive, or a template: on no machine.
+    Idle,
+    /// On one machine.
+    Ordinary,
+    /// On every machine that fits.
+    Global,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct UnitRow {
+    pub(super) name: UnitName,
+    /// `None` when it is gone and its placements are not yet.
+    pub(super) unit: Option<Unit>,
+    pub(super) kind: Kind,
+    pub(super) marks: Marks,
+    /// For each metadata key that it requires, the pairs that will do.
+    pub(super) pairs: Vec<Vec<Slot>>,
+    /// The machines that it is placed on.
+    pub(super) on: BTreeSet<Slot>,
+}
+
+impl UnitRow {
+    /// What it requires; asked only of units that exist.
+    pub(super) fn requirements(&self) -> &Requirements {
+        &self.unit.as_ref().expect("only units that are wanted are held against machines").requirements
+    }
+
+    /// Whether its file says `Global`, wanted or not.
+    pub(super) fn is_global(&self) -> bool {
+        self.unit.as_ref().is_some_and(|unit| unit.requirements.global)
+    }
+
+    /// Whom it must be placed with. Nobody, if it is global.
+    pub(super) fn peers(&self) -> &BTreeSet<UnitName> {
+        static NOBODY: BTreeSet<UnitName> = BTreeSet::new();
+        match &self.unit {
+            Some(unit) if !unit.requirements.global => &unit.requirements.machine_of,
+            Some(_) | None => &NOBODY,
+        }
+    }
+
+    /// The order that carries out what is wanted of it.
+    pub(super) fn order(&self) -> Placement {
+        let unit = self.unit.as_ref().expect("only units that are wanted are placed");
+        Placement { hash: unit.hash, target: unit.target, generation: unit.generation, restarts: unit.restarts }
+    }
+
+    /// Whether it is to be placed and is not.
+    pub(super) fn waits(&self) -> bool {
+        self.kind == Kind::Ordinary && self.on.is_empty()
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct MachineRow {
+    pub(super) id: MachineId,
+    /// `None` when it is not present and its placements are still there.
+    pub(super) machine: Option<Machine>,
+    pub(super) label: u64,
+    pub(super) units: BTreeMap<Slot, Placement>,
+    pub(super) crowd: Crowd,
+    /// Those of its metadata pairs that somebody asks for.
+    pub(super) pairs: Vec<Slot>,
+}
+
+impl MachineRow {
+    pub(super) fn rank(&self, slot: Slot) -> Rank {
+        Rank { load: self.units.len(), label: self.label, machine: slot }
+    }
+}
+
+impl Picture {
+    /// The picture of a full look, with everything to be looked at.
+    pub(super) fn of(cluster: Cluster) -> Picture {
+        let mut picture = Picture::default();
+        for (id, machine) in cluster.machines {
+            picture.put_machine(id, machine);
+        }
+        for (name, unit) in cluster.units {
+            picture.put_unit(name, unit);
+        }
+        for (machine, placements) in cluster.placements {
+            for (name, placement) in placements {
+                picture.put_placement(&machine, name, placement);
+            }
+        }
+        picture
+    }
+
+    /// Takes in one change.
+    pub(super) fn apply(&mut self, delta: Delta) {
+        match delta {
+            Delta::UnitPut { name, unit } => self.put_unit(name, unit),
+            Delta::UnitRemoved { name } => self.remove_unit(&name),
+            Delta::MachinePut { id, machine } => self.put_machine(id, machine),
+            Delta::MachineRemoved { id } => self.remove_machine(&id),
+            Delta::PlacementPut { machine, name, placement } => self.put_placement(&machine, name, placement),
+            Delta::PlacementRemoved { machine, name } => self.remove_placement(&machine, &name),
+        }
+    }
+
+    fn put_unit(&mut self, name: UnitName, unit: Unit) {
+        let slot = self.unit_slot(name);
+        let row = &self.units[slot];
+        if row.unit.as_ref() == Some(&unit) {
+            return;
+        }
+        let kind = match (unit.target, row.name.form()) {
+            (TargetState::Inactive, _) | (_, Form::Template) => Kind::Idle,
+            _ if unit.requirements.global => Kind::Global,
+            _ => Kind::Ordinary,
+        };
+        self.dirty.gone_units.remove(&slot);
+        let same_requirements = row.unit.as_ref().is_some_and(|old| {
+            Arc::ptr_eq(&old.requirements, &unit.requirements) || old.requirements == unit.requirements
+        });
+        let same_kind = row.kind == kind;
+        if same_requirements {
+            self.units[slot].unit = Some(unit);
+        } else {
+            self.forget_requirements(slot);
+            self.units[slot].unit = Some(unit);
+            self.learn_requirements(slot);
+        }
+        self.set_kind(slot, kind);
+        if same_requirements && same_kind {
+            self.dirty.orders.insert(slot);
+        } else {
+            self.touch_unit(slot);
+        }
+    }
+
+    fn set_kind(&mut self, slot: Slot, kind: Kind) {
+        self.units[slot].kind = kind;
+        if kind == Kind::Global {
+            self.globals.insert(slot);
+        } else {
+            self.globals.remove(&slot);
+        }
+    }
+
+    fn remove_unit(&mut self, name: &UnitName) {
+        let Some(&slot) = self.unit_slots.get(name) else { return };
+        if self.units[slot].unit.is_none() {
+            return;
+        }
+        self.forget_requirements(slot);
+        self.units[slot].unit = None;
+        self.set_kind(slot, Kind::Idle);
+        self.touch_unit(slot);
+        self.dirty.gone_units.insert(slot);
+    }
+
+    fn put_machine(&mut self, id: MachineId, machine: Machine) {
+        let slot = self.machine_slot(id);
+        let row = &mut self.machines[slot];
+        if let Some(old) = &mut row.machine
+            && old.metadata == machine.metadata
+        {
+            *old = machine;
+            return;
+        }
+        if row.machine.is_some() {
+            self.load.remove(row.rank(slot), &row.pairs);
+        }
+        row.pairs = self.load.pairs_of(&machine.metadata);
+        row.machine = Some(machine);
+        self.load.insert(row.rank(slot), &row.pairs);
+        self.dirty.machines.insert(slot);
+        self.dirty.gone_machines.remove(&slot);
+    }
+
+    fn remove_machine(&mut self, id: &MachineId) {
+        let Some(&slot) = self.machine_slots.get(id) else { return };
+        let row = &mut self.machines[slot];
+        if row.machine.take().is_some() {
+            self.load.remove(row.rank(slot), &row.pairs);
+            row.pairs.clear();
+            self.dirty.machines.insert(slot);
+            self.dirty.gone_machines.insert(slot);
+        }
+    }
+
+    fn put_placement(&mut self, machine: &MachineId, name: UnitName, placement: Placement) {
+        let (unit, machine) = (self.unit_slot(name), self.machine_slot(machine.clone()));
+        if self.machines[machine].units.get(&unit) != Some(&placement) {
+            self.place(unit, machine, placement);
+            self.touch_unit(unit);
+        }
+    }
+
+    fn remove_placement(&mut self, machine: &MachineId, name: &UnitName) {
+        let slots = (self.unit_slots.get(name), self.machine_slots.get(machine));
+        let (Some(&unit), Some(&machine)) = slots else { return };
+        if self.machines[machine].units.contains_key(&unit) {
+            self.unplace(unit, machine);
+            self.dirty.machines.insert(machine);
+            self.touch_unit(unit);
+        }
+    }
+
+    /// The unit and all that could be concerned by a change of it have to be looked at again.
+    fn touch_unit(&mut self, slot: Slot) {
+        self.dirty.units.insert(slot);
+        let row = &self.units[slot];
+        self.dirty.machines.extend(&row.on);
+        if row.kind == Kind::Global {
+            let requires = row.requirements();
+            let fitting = self.machines.iter().filter(|(_, host)| {
+                host.machine.as_ref().is_some_and(|machine| fits_alone(requires, &host.id, machine))
+            });
+            self.dirty.machines.extend(fitting.map(|(machine, _)| machine));
+        }
+        self.touch_neighbors(slot);
+    }
+
+    /// Those that `MachineOf` ties to the unit, in either direction, are in another group when the unit changes.
+    pub(super) fn touch_neighbors(&mut self, slot: Slot) {
+        let row = &self.units[slot];
+        self.dirty.units.extend(self.followers.get(&row.name).into_iter().flatten());
+        self.dirty.units.extend(row.peers().iter().filter_map(|peer| self.unit_slots.get(peer)));
+    }
+
+    /// Takes the unit's patterns, pairs and peers out of the indexes.
+    fn forget_requirements(&mut self, slot: Slot) {
+        self.touch_neighbors(slot);
+        self.with_crowds(slot, Crowd::remove);
+        let row = &mut self.units[slot];
+        let patterns = [std::mem::take(&mut row.marks.conflicts), std::mem::take(&mut row.marks.replaces)].concat();
+        let pairs = std::mem::take(&mut row.pairs).concat();
+        let peers = row.peers().clone();
+        for peer in peers {
+            if let Some(slots) = self.followers.get_mut(&peer) {
+                slots.remove(&slot);
+                if slots.is_empty() {
+                    self.followers.remove(&peer);
+                }
+            }
+        }
+        // The unit is back in the crowds before other rows change: a pattern that nobody has any more leaves them too.
+        self.with_crowds(slot, Crowd::add);
+        for pair in pairs {
+            for machine in self.load.release(pair) {
+                self.machines[machine].pairs.retain(|&other| other != pair);
+            }
+        }
+        for pattern in patterns {
+            if let Some(prefix) = self.patterns.release(pattern) {
+                self.recount(&prefix, |_| true, |marks| marks.retain(|&other| other != pattern));
+            }
+        }
+    }
+
+    /// Puts the unit's patterns, pairs and peers into the indexes.
+    fn learn_requirements(&mut self, slot: Slot) {
+        let unit = self.units[slot].unit.as_ref().expect("it was just put");
+        let requirements = Arc::clone(&unit.requirements);
+        let conflicts = self.acquire_patterns(&requirements.conflicts);
+        let replaces = if requirements.global { Vec::new() } else { self.acquire_patterns(&requirements.replaces) };
+        let pairs = requirements
+            .metadata
+            .iter()
+            .map(|(key, values)| values.iter().map(|value| self.acquire_pair(key, value)).collect());
+        let pairs = pairs.collect();
+        self.with_crowds(slot, Crowd::remove);
+        let row = &mut self.units[slot];
+        row.marks.conflicts = conflicts;
+        row.marks.replaces = replaces;
+        row.pairs = pairs;
+        self.with_crowds(slot, Crowd::add);
+        for peer in self.units[slot].peers() {
+            self.followers.entry(peer.clone()).or_default().insert(slot);
+        }
+    }
+
+    fn acquire_patterns(&mut self, globs: &[Glob]) -> Vec<Slot> {
+        let mut slots = Vec::with_capacity(globs.len());
+        for glob in globs {
+            let (pattern, is_new) = self.patterns.acquire(glob);
+            if is_new {
+                let prefix = self.patterns.prefix(pattern).to_owned();
+                let add = |marks: &mut Vec<Slot>| {
+                    let idx = marks.partition_point(|&other| other < pattern);
+                    marks.insert(idx, pattern);
+                };
+                self.recount(&prefix, |name| glob.matches(name), add);
+            }
+            slots.push(pattern);
+        }
+        slots
+    }
+
+    /// Changes which patterns match, for all units whose names start with `prefix` and are `concerned`.
+    fn recount(&mut self, prefix: &str, concerned: impl Fn(&str) -> bool, change: impl Fn(&mut Vec<Slot>)) {
+        let from = (Bound::Included(prefix), Bound::Unbounded);
+        let names = self.unit_slots.range::<str, _>(from).take_while(|(name, _)| name.as_str().starts_with(prefix));
+        let slots: Vec<Slot> = names.filter(|(name, _)| concerned(name.as_str())).map(|(_, &slot)| slot).collect();
+        for slot in slots {
+            self.with_crowds(slot, Crowd::remove);
+            change(&mut self.units[slot].marks.matched);
+            self.with_crowds(slot, Crowd::add);
+        }
+    }
+
+    fn with_crowds(&mut self, slot: Slot, change: impl Fn(&mut Crowd, &Marks)) {
+        let row = &self.units[slot];
+        for &machine in &row.on {
+            change(&mut self.machines[machine].crowd, &row.marks);
+        }
+    }
+
+    fn acquire_pair(&mut self, key: &str, value: &str) -> Slot {
+        let (pair, is_new) = self.load.acquire(key, value);
+        if is_new {
+            for (slot, row) in self.machines.iter_mut() {
+                let has = |machine: &Machine| machine.metadata.get(key).is_some_and(|have| have == value);
+                if row.machine.as_ref().is_some_and(has) {
+                    row.pairs.push(pair);
+                    self.load.enroll(pair, row.rank(slot));
+                }
+            }
+        }
+        pair
+    }
+
+    fn unit_slot(&mut self, name: UnitName) -> Slot {
+        if let Some(&slot) = self.unit_slots.get(&name) {
+            return slot;
+        }
+        let marks = Marks { matched: self.patterns.matching(name.as_str()), ..Marks::default() };
+        let (on, pairs) = (BTreeSet::new(), Vec::new());
+        let row = UnitRow { name: name.clone(), unit: None, kind: Kind::Idle, marks, pairs, on };
+        let slot = self.units.insert(row);
+        self.unit_slots.insert(name, slot);
+        // Until a unit of that name is put, this is a row for placements only.
+        self.dirty.gone_units.insert(slot);
+        slot
+    }
+
+    fn machine_slot(&mut self, id: MachineId) -> Slot {
+        if let Some(&slot) = self.machine_slots.get(&id) {
+            return slot;
+        }
+        let label = self.new_label(&id);
+        let (units, crowd, pairs) = (BTreeMap::new(), Crowd::default(), Vec::new());
+        let slot = self.machines.insert(MachineRow { id: id.clone(), machine: None, label, units, crowd, pairs });
+        self.machine_slots.insert(id, slot);
+        self.dirty.gone_machines.insert(slot);
+        slot
+    }
+
+    /// A label between those of the machines before and after.
+    fn new_label(&mut self, id: &MachineId) -> u64 {
+        let label_of = |(_, &slot): (&MachineId, &Slot)| self.machines[slot].label;
+        let before = self.machine_slots.range::<MachineId, _>(..id).next_back().map_or(0, label_of);
+        let after = self.machine_slots.range::<MachineId, _>(id..).next().map(label_of);
+        let label = match after {
+            Some(after) => before + (after - before) / 2,
+            None => before.saturating_add(LABEL_GAP),
+        };
+        if before < label && Some(label) != after {
+            return label;
+        }
+        let slots: Vec<Slot> = self.machine_slots.values().copied().collect();
+        let ranks = |machines: &Slots<MachineRow>, load: &mut LoadIndex, change: fn(&mut LoadIndex, Rank, &[Slot])| {
+            for (slot, row) in machines.iter().filter(|(_, row)| row.machine.is_some()) {
+                change(load, row.rank(slot), &row.pairs);
+            }
+        };
+        ranks(&self.machines, &mut self.load, LoadIndex::remove);
+        for (idx, slot) in slots.into_iter().enumerate() {
+            self.machines[slot].label = (idx as u64 + 1) * LABEL_GAP;
+        }
+        ranks(&self.machines, &mut self.load, LoadIndex::insert);
+        self.new_label(id)
+    }
+
+    /// Puts the unit on the machine, or changes the order about it there.
+    pub(super) fn place(&mut self, unit: Slot, machine: Slot, placement: Placement) {
+        let (row, host) = (&mut self.units[unit], &mut self.machines[machine]);
+        let rank = host.rank(machine);
+        let before = host.units.insert(unit, placement);
+        if let Some(journal) = &mut self.journal {
+            journal.note(unit, machine, before);
+        }
+        if row.on.insert(machine) {
+            host.crowd.add(&row.marks);
+            if host.machine.is_some() {
+                self.load.remove(rank, &host.pairs);
+                self.load.insert(host.rank(machine), &host.pairs);
+            }
+        }
+    }
+
+    /// Takes the unit off the machine; the order that was there.
+    pub(super) fn unplace(&mut self, unit: Slot, machine: Slot) -> Placement {
+        let (row, host) = (&mut self.units[unit], &mut self.machines[machine]);
+        let rank = host.rank(machine);
+        let before = host.units.remove(&unit).expect("only what is placed is taken off");
+        if let Some(journal) = &mut self.journal {
+            journal.note(unit, machine, Some(before.clone()));
+        }
+        row.on.remove(&machine);
+        host.crowd.remove(&row.marks);
+        if host.machine.is_some() {
+            self.load.remove(rank, &host.pairs);
+            self.load.insert(host.rank(machine), &host.pairs);
+        }
+        before
+    }
+
+    /// The write that makes the store's placement equal to the picture's.
+    pub(super) fn write(&self, unit: Slot, machine: Slot) -> PlacementWrite {
+        let host = &self.machines[machine];
+        let (name, machine) = (self.units[unit].name.clone(), host.id.clone());
+        match host.units.get(&unit) {
+            Some(placement) => PlacementWrite::Put { machine, name, placement: placement.clone() },
+            None => PlacementWrite::Delete { machine, name },
+        }
+    }
+
+    /// Gives up the rows of what is gone and placed nowhere.
+    pub(super) fn drop_gone(&mut self) {
+        for slot in std::mem::take(&mut self.dirty.gone_units) {
+            let row = &self.units[slot];
+            if row.unit.is_none() && row.on.is_empty() {
+                self.unit_slots.remove(&row.name);
+                self.units.remove(slot);
+            }
+        }
+        for slot in std::mem::take(&mut self.dirty.gone_machines) {
+            let row = &self.machines[slot];
+            if row.machine.is_none() && row.units.is_empty() {
+                self.machine_slots.remove(&row.id);
+                self.machines.remove(slot);
+            }
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! What stays on a machine, and its global units.
+
+use std::collections::BTreeSet;
+
+use super::patterns::Crowd;
+use super::picture::{Kind, Picture};
+use super::slots::Slot;
+use crate::schedule::fits_alone;
+
+impl Picture {
+    /// Takes off the machine what may not stay there and puts the global units on it that may.
+    pub(super) fn settle(&mut self, machine: Slot) {
+        let kept = self.kept(machine);
+        let gone: Vec<Slot> =
+            self.machines[machine].units.keys().copied().filter(|unit| !kept.contains(unit)).collect();
+        for unit in gone {
+            self.unplace(unit, machine);
+            self.dirty.units.insert(unit);
+            self.touch_neighbors(unit);
+        }
+        for unit in kept {
+            let order = self.units[unit].order();
+            if self.machines[machine].units.get(&unit) != Some(&order) {
+                self.place(unit, machine, order);
+            }
+        }
+    }
+
+    /// The units that are to be on the machine, of those that are there and of the global ones.
+    fn kept(&self, machine: Slot) -> BTreeSet<Slot> {
+        let host = &self.machines[machine];
+        let Some(present) = &host.machine else { return BTreeSet::new() };
+        let fits = |unit: &Slot| fits_alone(self.units[*unit].requirements(), &host.id, present);
+        // An order for this very file comes before one for another, and that before none: what runs undisturbed stays.
+        let turn = |unit: &Slot| {
+            let row = &self.units[*unit];
+            let before = host.units.get(unit).map(|placement| placement.hash);
+            (before != row.unit.as_ref().map(|unit| unit.hash), before.is_none(), &row.name)
+        };
+        let ordinary = host.units.keys().copied().filter(|unit| self.units[*unit].kind == Kind::Ordinary);
+        let mut candidates: Vec<Slot> = ordinary.filter(fits).collect();
+        candidates.sort_by_key(turn);
+        let mut globals: Vec<Slot> = self.globals.iter().copied().filter(fits).collect();
+        globals.sort_by_key(turn);
+        loop {
+            let mut crowd = Crowd::default();
+            let mut kept = BTreeSet::new();
+            for unit in candidates.iter().chain(&globals) {
+                let marks = &self.units[*unit].marks;
+                if !crowd.conflicts_with(marks) {
+                    crowd.add(marks);
+                    kept.insert(*unit);
+                }
+            }
+            let has_peers = |unit: &Slot| self.has_peers_among(*unit, |peer| kept.contains(&peer));
+            let n_before = candidates.len();
+            candidates.retain(|unit| !kept.contains(unit) || has_peers(unit));
+            if candidates.len() == n_before {
+                return kept;
+            }
+        }
+    }
+
+    /// Whether all whom the unit must be placed with exist and are in a set.
+    pub(super) fn has_peers_among(&self, unit: Slot, contains: impl Fn(Slot) -> bool) -> bool {
+        let peers = self.units[unit].peers();
+        peers.iter().all(|peer| self.unit_slots.get(peer).is_some_and(|&slot| contains(slot)))
+    }
+}

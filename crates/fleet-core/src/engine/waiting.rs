@@ -1,0 +1,267 @@
+//! Wanted units without a placement, group by group.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+
+use super::moves::Move;
+use super::patterns::Crowd;
+use super::picture::{Kind, Picture, Waiting};
+use super::slots::Slot;
+use crate::model::MachineId;
+use crate::schedule::fits_alone;
+use crate::unit::UnitName;
+
+/// Where a group is tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scope {
+    /// On all machines: the group is new, or changed, or depends on what other units could do.
+    All,
+    /// On the machines where something has become possible: all others refused it, and nothing has changed there.
+    Freed,
+}
+
+/// What one machine says to one group.
+enum Verdict {
+    Able,
+    Refuses,
+    /// Able, as soon as those units (there, replaced by members of the group) have moved away.
+    AfterMoves(Vec<Slot>),
+}
+
+/// What became of one group.
+struct Outcome {
+    placed: bool,
+    moved: Vec<Move>,
+    /// Whether a machine refused because something could not be moved away from it.
+    depends_on_moves: bool,
+}
+
+impl Picture {
+    /// Places what can be placed, by the first name of each group.
+    pub(super) fn place_waiting(&mut self, freed: &mut BTreeSet<Slot>) {
+        let mut work: BTreeMap<UnitName, (Slot, Scope)> = BTreeMap::new();
+        for unit in std::mem::take(&mut self.dirty.units) {
+            let row = &self.units[unit];
+            if row.waits() {
+                let first = self.first_of_group(unit);
+                work.insert(self.units[first].name.clone(), (first, Scope::All));
+            } else {
+                self.waiting.remove(&row.name);
+            }
+        }
+        if !freed.is_empty() {
+            self.retry_after(Bound::Unbounded, &mut work);
+        }
+        let mut next_round = BTreeSet::new();
+        while let Some((name, (first, scope))) = work.pop_first() {
+            let group = self.waiting_group(first);
+            let outcome = self.try_group(&group, scope, freed);
+            if outcome.placed {
+                if !self.waiting.is_empty() {
+                    for &unit in &group {
+                        self.waiting.remove(&self.units[unit].name);
+                    }
+                }
+            } else {
+                for &unit in &group {
+                    let waiting = Waiting { unit, depends_on_moves: outcome.depends_on_moves };
+                    self.waiting.insert(self.units[unit].name.clone(), waiting);
+                }
+            }
+            if outcome.moved.is_empty() {
+                continue;
+            }
+            for moved in &outcome.moved {
+                self.note_move(moved, freed);
+            }
+            self.retry_after(Bound::Excluded(&name), &mut work);
+            for unit in std::mem::take(&mut self.dirty.units) {
+                if self.units[unit].waits() {
+                    let first = self.first_of_group(unit);
+                    let first_name = &self.units[first].name;
+                    if name < *first_name {
+                        work.insert(first_name.clone(), (first, Scope::All));
+                    } else {
+                        next_round.insert(unit);
+                    }
+                }
+            }
+        }
+        self.dirty.units = next_round;
+    }
+
+    /// Adds the groups that wait and come after that name: a machine has been freed.
+    fn retry_after(&self, after: Bound<&UnitName>, work: &mut BTreeMap<UnitName, (Slot, Scope)>) {
+        for (name, waiting) in self.waiting.range::<UnitName, _>((after, Bound::Unbounded)) {
+            if !self.units[waiting.unit].waits() || self.first_of_group(waiting.unit) != waiting.unit {
+                continue;
+            }
+            let scope = if waiting.depends_on_moves { Scope::All } else { Scope::Freed };
+            work.entry(name.clone()).or_insert((waiting.unit, scope));
+        }
+    }
+
+    /// The units that have to be placed together with this one.
+    fn waiting_group(&self, unit: Slot) -> BTreeSet<Slot> {
+        self.component(unit, |other| self.units[other].waits())
+    }
+
+    fn first_of_group(&self, unit: Slot) -> Slot {
+        let row = &self.units[unit];
+        if row.peers().is_empty() && !self.followers.contains_key(&row.name) {
+            return unit;
+        }
+        let by_name = |member: &Slot| &self.units[*member].name;
+        self.waiting_group(unit).into_iter().min_by_key(by_name).expect("the unit itself is in its group")
+    }
+
+    fn try_group(&mut self, group: &BTreeSet<Slot>, scope: Scope, freed: &BTreeSet<Slot>) -> Outcome {
+        let mut outcome = Outcome { placed: false, moved: Vec::new(), depends_on_moves: false };
+        if self.is_at_odds(group) {
+            return outcome;
+        }
+        let replaces = group.iter().any(|&unit| !self.units[unit].marks.replaces.is_empty());
+        let machine = match scope {
+            Scope::All if !replaces => self.candidates(group).find(|&machine| self.is_able(machine, group)),
+            Scope::All => {
+                let machines: Vec<Slot> = self.candidates(group).collect();
+                self.find_with_moves(&machines, group, &mut outcome)
+            }
+            Scope::Freed => {
+                let machines = self.sorted_by_load(freed.iter().copied());
+                self.find_with_moves(&machines, group, &mut outcome)
+            }
+        };
+        if let Some(machine) = machine {
+            outcome.placed = true;
+            for &unit in group {
+                let order = self.units[unit].order();
+                self.place(unit, machine, order);
+            }
+        }
+        outcome
+    }
+
+    /// Whether the group can be nowhere: two members conflict, or one waits for a unit that is on no machine.
+    fn is_at_odds(&self, group: &BTreeSet<Slot>) -> bool {
+        let mut crowd = Crowd::default();
+        for &unit in group {
+            let marks = &self.units[unit].marks;
+            if 1 < group.len() && crowd.conflicts_with(marks) {
+                return true;
+            }
+            crowd.add(marks);
+        }
+        let is_placed = |peer: Slot| group.contains(&peer) || !self.units[peer].on.is_empty();
+        !group.iter().all(|&unit| self.has_peers_among(unit, is_placed))
+    }
+
+    fn is_able(&self, machine: Slot, group: &BTreeSet<Slot>) -> bool {
+        matches!(self.verdict(machine, group), Verdict::Able)
+    }
+
+    fn verdict(&self, machine: Slot, group: &BTreeSet<Slot>) -> Verdict {
+        let host = &self.machines[machine];
+        let Some(present) = &host.machine else { return Verdict::Refuses };
+        let mut to_move = Vec::new();
+        let mut by_name: Vec<Slot> = group.iter().copied().collect();
+        by_name.sort_by_key(|&unit| &self.units[unit].name);
+        for unit in by_name {
+            let row = &self.units[unit];
+            let able = fits_alone(row.requirements(), &host.id, present)
+                && !host.crowd.conflicts_with(&row.marks)
+                && self.has_peers_among(unit, |peer| group.contains(&peer) || host.units.contains_key(&peer))
+                && !self.is_replaced_on(unit, machine);
+            if !able {
+                return Verdict::Refuses;
+            }
+            to_move.extend(self.replaced_by(unit, machine));
+        }
+        if to_move.is_empty() { Verdict::Able } else { Verdict::AfterMoves(to_move) }
+    }
+
+    /// The first machine that is able, if need be after moves, which are then made.
+    fn find_with_moves(&mut self, machines: &[Slot], group: &BTreeSet<Slot>, outcome: &mut Outcome) -> Option<Slot> {
+        for &machine in machines {
+            match self.verdict(machine, group) {
+                Verdict::Able => return Some(machine),
+                Verdict::Refuses => (),
+                Verdict::AfterMoves(units) => {
+                    let (moved, all) = self.move_all(machine, &units);
+                    let has_peers = |unit| {
+                        let here = &self.machines[machine].units;
+                        self.has_peers_among(unit, |peer| group.contains(&peer) || here.contains_key(&peer))
+                    };
+                    if all && group.iter().all(|&unit| has_peers(unit)) {
+                        outcome.moved = moved;
+                        return Some(machine);
+                    }
+                    for step in moved.iter().rev() {
+                        self.undo_move(step);
+                    }
+                    outcome.depends_on_moves = true;
+                }
+            }
+        }
+        None
+    }
+
+    /// Moves the units away, each with what is tied to it; the moves that were made, and whether these are all.
+    fn move_all(&mut self, machine: Slot, units: &[Slot]) -> (Vec<Move>, bool) {
+        let mut moved = Vec::new();
+        for &unit in units {
+            if !self.machines[machine].units.contains_key(&unit) {
+                continue; // It went with another one.
+            }
+            let group = self.tied_group(machine, unit);
+            match self.move_away(machine, group) {
+                Some(step) => moved.push(step),
+                None => return (moved, false),
+            }
+        }
+        (moved, true)
+    }
+
+    /// Machines that could take the group, least loaded first, then by ID: by the narrowest thing that it requires.
+    /// Some of them may refuse it; those left out do.
+    pub(super) fn candidates<'a>(&'a self, group: &BTreeSet<Slot>) -> Box<dyn Iterator<Item = Slot> + 'a> {
+        let mut narrowest: Option<&[Slot]> = None;
+        for &unit in group {
+            let row = &self.units[unit];
+            if let Some(wanted) = &row.requirements().machine_id {
+                return Box::new(self.sorted_by_load(self.machines_named(wanted).into_iter()).into_iter());
+            }
+            let outside = |peer: &&Slot| !group.contains(peer);
+            let peers = row.peers().iter().filter_map(|peer| self.unit_slots.get(peer)).filter(outside);
+            if let Some(&peer) = peers.into_iter().find(|peer| self.units[**peer].kind == Kind::Ordinary) {
+                return Box::new(self.sorted_by_load(self.units[peer].on.iter().copied()).into_iter());
+            }
+            for pairs in &row.pairs {
+                if narrowest.is_none_or(|least| self.load.n_with(pairs) < self.load.n_with(least)) {
+                    narrowest = Some(pairs);
+                }
+            }
+        }
+        match narrowest {
+            Some(pairs) => Box::new(self.load.by_load_with(pairs)),
+            None => Box::new(self.load.by_load()),
+        }
+    }
+
+    fn sorted_by_load(&self, machines: impl Iterator<Item = Slot>) -> Vec<Slot> {
+        let mut machines: Vec<Slot> = machines.collect();
+        machines.sort_by_key(|&machine| self.machines[machine].rank(machine));
+        machines
+    }
+
+    /// The machines that `MachineID=wanted` names: one, or several that share the short form.
+    fn machines_named(&self, wanted: &str) -> Vec<Slot> {
+        let Ok(from) = wanted.parse::<MachineId>() else { return Vec::new() };
+        self.machine_slots
+            .range(from..)
+            .take_while(|(id, _)| id.as_str().starts_with(wanted))
+            .filter(|(id, _)| id.is_named_by(wanted))
+            .map(|(_, &slot)| slot)
+            .collect()
+    }
+}
