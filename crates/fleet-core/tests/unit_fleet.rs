@@ -229,8 +229,11 @@ fn specifiers() {
     }
 }
 
-/// 7.1: unit name, lines, the original's verdict, and the deviation if there is one.
-const COMBINATIONS: &[(&str, &str, &str, Option<(&str, &str)>)] = &[
+/// Our verdict where it is another one, and why.
+type Deviation = Option<(&'static str, &'static str)>;
+
+/// 7.1: unit name, lines, the original's verdict, the deviation.
+const COMBINATIONS: &[(&str, &str, &str, Deviation)] = &[
     (FOO, "MachineID=a␤MachineMetadata=a=b", "ok", None),
     (FOO, "Global=true␤Conflicts=b␤MachineMetadata=a=b", "ok", None),
     (FOO, "Global=false␤MachineOf=b", "ok", None),
