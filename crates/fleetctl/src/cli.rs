@@ -1,0 +1,364 @@
+//! The command line: what can be typed, and what each help says.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+use crate::exit::Exit;
+
+/// Runs systemd units on a cluster of machines.
+///
+/// fleetctl gives ordinary unit files to fleetd, which decides on which machine each runs, hands it to that machine's systemd and
+/// keeps it so when machines come and go.
+///
+/// A unit may be named with or without its suffix (`hello` is `hello.service`) and by a path to its file. A command may be shortened
+/// to any beginning that no other command has.
+#[derive(Debug, Parser)]
+#[command(
+    name = "fleetctl",
+    infer_subcommands = true,
+    disable_version_flag = true,
+    disable_help_flag = true,
+    max_term_width = 100,
+    after_help = Exit::help(),
+    after_long_help = Exit::help()
+)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: GlobalArgs,
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// Flags that every command takes. Each has an environment variable, which counts where the flag is not given.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct GlobalArgs {
+    /// Print help
+    #[arg(short = 'h', long = "help", alias = "h", global = true, action = ArgAction::Help, display_order = 100)]
+    pub help: Option<bool>,
+    /// Print the version
+    #[arg(short = 'v', long = "version", display_order = 101)]
+    pub version: bool,
+    /// Where fleetd is: `unix:///PATH` or `http://HOST:PORT` [default: unix:///var/run/fleet.sock] [env: FLEETCTL_ENDPOINT]
+    #[arg(long, global = true, value_name = "URL", display_order = 102)]
+    pub endpoint: Option<String>,
+    /// How long one request may take; waiting for units is not counted [default: 10] [env: FLEETCTL_REQUEST_TIMEOUT]
+    #[arg(long, global = true, value_name = "SECONDS", display_order = 103)]
+    pub request_timeout: Option<String>,
+    /// Say on stderr what is asked of fleetd [env: FLEETCTL_DEBUG]
+    #[arg(long, global = true, display_order = 104)]
+    pub debug: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Give unit files to the cluster without placing them
+    Submit(Submit),
+    /// Place units on machines without starting them
+    Load(Load),
+    /// Start units and wait until systemd says that they run
+    Start(Start),
+    /// Stop units; they stay on their machines
+    Stop(Stop),
+    /// Stop units and take them from their machines; they stay in the cluster
+    Unload(Unload),
+    /// Restart units where they are
+    Restart(Restart),
+    /// Stop units, take them from their machines and forget them
+    Destroy(Destroy),
+    /// Print a unit's file
+    Cat(Cat),
+    /// Say how units are: systemctl's status, or why a unit waits; without a unit: the cluster at a glance
+    Status(Status),
+    /// Print a unit's journal
+    Journal(Journal),
+    /// List units as their machines' systemds see them
+    ListUnits(ListUnits),
+    /// List the units that the cluster knows
+    ListUnitFiles(ListUnitFiles),
+    /// List the machines that are present
+    ListMachines(ListMachines),
+    /// Change what a machine says of itself
+    #[command(infer_subcommands = true, subcommand_required = true, arg_required_else_help = false)]
+    Machine {
+        #[command(subcommand)]
+        command: MachineCommand,
+    },
+    /// Bring up a cluster on this box: machines with a real systemd each, and a fleetd
+    Dev(Dev),
+    /// Print the version of fleetctl
+    Version,
+}
+
+/// What `submit`, `load` and `start` read from disk.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Files {
+    /// Let a local file take the place of a different one in the cluster
+    #[arg(long)]
+    pub replace: bool,
+    /// Take mistakes in `[X-Fleet]` that the original fleet ignored for warnings
+    #[arg(long)]
+    pub lenient: bool,
+}
+
+/// How long to wait.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Block {
+    /// Do not wait
+    #[arg(long)]
+    pub no_block: bool,
+    /// Wait for N rounds of 2 seconds; 0 or less is without limit
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, allow_negative_numbers = true)]
+    pub block_attempts: i64,
+    /// Wait for at most this long
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub timeout: Option<f64>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = CREATE_HELP)]
+pub struct Submit {
+    #[command(flatten)]
+    pub files: Files,
+    /// Unit names, unit files, directories of them, or quoted globs
+    #[arg(value_name = "UNIT")]
+    pub units: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = CREATE_HELP)]
+pub struct Load {
+    #[command(flatten)]
+    pub files: Files,
+    #[command(flatten)]
+    pub block: Block,
+    /// Unit names, unit files, directories of them, or quoted globs
+    #[arg(value_name = "UNIT")]
+    pub units: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = CREATE_HELP)]
+pub struct Start {
+    #[command(flatten)]
+    pub files: Files,
+    #[command(flatten)]
+    pub block: Block,
+    /// Unit names, unit files, directories of them, or quoted globs
+    #[arg(value_name = "UNIT")]
+    pub units: Vec<String>,
+}
+
+const CREATE_HELP: &str = "\
+A unit is looked for in the cluster, then as a file, then as an instance of a template in the cluster, then of a template file in the \
+same directory. A symbolic link gives a unit its own name and the content of the file that it leads to. `DIR/` and quoted \
+globs stand for the unit files there; `load` and `start` pass over templates among them. A quoted glob without a match on disk is \
+matched with the units in the cluster.";
+
+const EXISTING_HELP: &str = "\
+A quoted glob is matched with the units in the cluster; `DIR/` and a glob with a path stand for the units whose files are there.";
+
+#[derive(Debug, Args)]
+#[command(after_help = EXISTING_HELP)]
+pub struct Stop {
+    #[command(flatten)]
+    pub block: Block,
+    /// Unit names or quoted globs
+    #[arg(value_name = "UNIT")]
+    pub units: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = EXISTING_HELP)]
+pub struct Unload {
+    #[command(flatten)]
+    pub block: Block,
+    /// Unit names or quoted globs
+    #[arg(value_name = "UNIT")]
+    pub units: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = EXISTING_HELP)]
+pub struct Restart {
+    #[command(flatten)]
+    pub block: Block,
+    /// Unit names or quoted globs
+    #[arg(value_name = "UNIT")]
+    pub units: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = EXISTING_HELP)]
+pub struct Destroy {
+    #[command(flatten)]
+    pub block: Block,
+    /// Unit names or quoted globs
+    #[arg(value_name = "UNIT")]
+    pub units: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Cat {
+    /// Print the form that fleet hashes and systemd reads, without comments
+    #[arg(long)]
+    pub canonical: bool,
+    /// The unit
+    #[arg(value_name = "UNIT")]
+    pub unit: String,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = EXISTING_HELP)]
+pub struct Status {
+    /// Only on this machine: its ID or the beginning of it
+    #[arg(long, value_name = "ID")]
+    pub machine: Option<String>,
+    /// How to print
+    #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t = Format::Text)]
+    pub output: Format,
+    /// Unit names or quoted globs
+    #[arg(value_name = "UNIT")]
+    pub units: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people
+    Text,
+    /// What the API says, as JSON
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub struct Journal {
+    /// How many of the last lines
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 10)]
+    pub lines: u32,
+    /// Go on with new lines as they come
+    #[arg(short, long, alias = "f")]
+    pub follow: bool,
+    /// journalctl's output mode
+    #[arg(short, long, value_name = "MODE", default_value = "short")]
+    pub output: String,
+    /// On which machine, for a unit that is on several: its ID or the beginning of it
+    #[arg(long, value_name = "ID")]
+    pub machine: Option<String>,
+    /// The unit
+    #[arg(value_name = "UNIT")]
+    pub unit: String,
+}
+
+/// How to print a table.
+#[derive(Clone, Debug, Args)]
+pub struct TableArgs {
+    /// Do not shorten machine IDs and hashes
+    #[arg(short = 'l', long, alias = "l")]
+    pub full: bool,
+    /// Leave out the header line
+    #[arg(long)]
+    pub no_legend: bool,
+    /// The columns, separated by commas
+    #[arg(long, value_name = "FIELDS")]
+    pub fields: Option<String>,
+    /// How to print
+    #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t = Format::Text)]
+    pub output: Format,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Columns: unit, machine, active, sub, load, hash.")]
+pub struct ListUnits {
+    #[command(flatten)]
+    pub table: TableArgs,
+    /// Only these: unit names or quoted globs
+    #[arg(value_name = "UNIT")]
+    pub units: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Columns: unit, hash, dstate, state, target, desc, global.")]
+pub struct ListUnitFiles {
+    #[command(flatten)]
+    pub table: TableArgs,
+    /// Only these: unit names or quoted globs
+    #[arg(value_name = "UNIT")]
+    pub units: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Columns: machine, ip, metadata.")]
+pub struct ListMachines {
+    #[command(flatten)]
+    pub table: TableArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum MachineCommand {
+    /// Set metadata of a machine; units that wait for it are placed at once
+    SetMetadata {
+        /// The machine: its ID or the beginning of it
+        #[arg(value_name = "ID")]
+        machine: String,
+        /// What to set
+        #[arg(value_name = "KEY=VALUE", required = true)]
+        pairs: Vec<String>,
+    },
+    /// Remove metadata of a machine
+    RemoveMetadata {
+        /// The machine: its ID or the beginning of it
+        #[arg(value_name = "ID")]
+        machine: String,
+        /// What to remove
+        #[arg(value_name = "KEY", required = true)]
+        keys: Vec<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct Dev {
+    /// How many machines
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=DEV_MACHINES_MAX))]
+    pub machines: u8,
+    /// Metadata of a machine: `m1:disk=ssd,zone=a`; may be given several times
+    #[arg(long, value_name = "MACHINE:KEY=VALUE,...")]
+    pub metadata: Vec<String>,
+    /// Keep the data in this directory and use what is there
+    #[arg(long, value_name = "DIR")]
+    pub keep: Option<PathBuf>,
+    /// Run this with FLEETCTL_ENDPOINT set, then take all down and end with its exit code
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
+}
+
+/// Most machines of one dev cluster: the last byte of their loopback addresses, with room for those in front.
+pub const DEV_MACHINES_MAX: i64 = 200;
+
+/// Reads a positive number of seconds.
+pub fn seconds(given: &str) -> Result<f64, String> {
+    match given.parse::<f64>() {
+        Ok(seconds) if 0.0 < seconds && seconds <= SECONDS_MAX => Ok(seconds),
+        Ok(_) | Err(_) => Err(format!("`{given}` is no number of seconds greater than 0 and at most {SECONDS_MAX}")),
+    }
+}
+
+/// Longest time that can be given, in seconds: about three years, so that it can always be added to the clock.
+pub const SECONDS_MAX: f64 = 1e8;
+
+/// How long one round of `--block-attempts` is, in seconds. Source: the original's eight looks, a quarter of a second apart.
+const ROUND_S: f64 = 2.0;
+
+impl Block {
+    /// When to give up, counted from the begin of the wait; `None` is never.
+    pub fn limit(&self) -> Option<std::time::Duration> {
+        // More rounds than a year has are as good as no limit, and could not be added to the clock.
+        #[expect(clippy::cast_precision_loss, reason = "beyond 2^53 rounds the number is cut off anyway")]
+        let rounds_s = (0 < self.block_attempts).then(|| (self.block_attempts as f64 * ROUND_S).min(SECONDS_MAX));
+        let limit_s = match (rounds_s, self.timeout) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
+        limit_s.map(std::time::Duration::from_secs_f64)
+    }
+}

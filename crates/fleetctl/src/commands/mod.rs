@@ -1,0 +1,58 @@
+//! The commands: each asks the API, waits if it has to, and prints through the console.
+
+mod cat;
+mod create;
+mod dev;
+mod dev_record;
+mod existing;
+mod journal;
+mod list;
+mod machine;
+mod overview;
+mod session;
+mod status;
+mod waiting;
+
+use crate::cli::Command;
+use crate::console::Console;
+use crate::error::CommandError;
+use crate::exit::Exit;
+use crate::settings::Settings;
+
+use session::Session;
+
+/// Carries out one command.
+///
+/// # Errors
+/// What ended the command as a whole. What failed for single units has been reported already, and is in the exit code.
+pub async fn run(command: Command, settings: Settings, console: &Console) -> Result<Exit, CommandError> {
+    match command {
+        Command::Version => {
+            console.line(&format!("fleetctl version {}", env!("CARGO_PKG_VERSION")))?;
+            return Ok(Exit::Ok);
+        }
+        Command::Dev(args) => return dev::run(console, args).await,
+        command => with_cluster(command, &Session::open(settings, console)?).await,
+    }
+}
+
+async fn with_cluster(command: Command, session: &Session<'_>) -> Result<Exit, CommandError> {
+    match command {
+        Command::Submit(args) => create::submit(session, &args).await,
+        Command::Load(args) => create::load(session, &args).await,
+        Command::Start(args) => create::start(session, &args).await,
+        Command::Stop(args) => existing::run(session, existing::Verb::Stop, &args.units, args.block).await,
+        Command::Unload(args) => existing::run(session, existing::Verb::Unload, &args.units, args.block).await,
+        Command::Restart(args) => existing::run(session, existing::Verb::Restart, &args.units, args.block).await,
+        Command::Destroy(args) => existing::run(session, existing::Verb::Destroy, &args.units, args.block).await,
+        Command::Cat(args) => cat::run(session, &args).await,
+        Command::Status(args) if args.units.is_empty() => overview::run(session, &args).await,
+        Command::Status(args) => status::run(session, &args).await,
+        Command::Journal(args) => journal::run(session, &args).await,
+        Command::ListUnits(args) => list::units(session, &args).await,
+        Command::ListUnitFiles(args) => list::unit_files(session, &args).await,
+        Command::ListMachines(args) => list::machines(session, &args).await,
+        Command::Machine { command } => machine::run(session, command).await,
+        Command::Dev(_) | Command::Version => unreachable!("these need no cluster and were carried out by `run`"),
+    }
+}

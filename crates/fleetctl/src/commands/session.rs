@@ -1,0 +1,166 @@
+//! What every command that talks to fleetd has at hand.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::time::Instant;
+
+use fleet_api::{Client, ClientError, Endpoint, v2};
+use serde::Serialize;
+
+use crate::commands::dev_record;
+use crate::console::Console;
+use crate::error::CommandError;
+use crate::exit::Exit;
+use crate::names::{self, Argument};
+use crate::render;
+use crate::settings::{ENDPOINT_ENV, Settings};
+use crate::wait;
+
+/// A client, and where to print.
+pub struct Session<'a> {
+    /// The way to fleetd.
+    pub client: Client,
+    /// Where to print.
+    pub console: &'a Console,
+    /// What was said on the command line and in the environment.
+    pub settings: Settings,
+}
+
+impl<'a> Session<'a> {
+    /// Sets a client up; nothing is sent yet.
+    pub fn open(settings: Settings, console: &'a Console) -> Result<Session<'a>, CommandError> {
+        let client = Client::new(settings.endpoint.clone(), Some(settings.request_timeout))
+            .map_err(|err| CommandError::Api { doing: "talk to fleetd".to_owned(), err, hint: None })?;
+        Ok(Session { client, console, settings })
+    }
+
+    /// Waits for one answer. `doing` completes the sentence "cannot ...".
+    pub async fn call<T>(
+        &self,
+        doing: &str,
+        call: impl Future<Output = Result<T, ClientError>>,
+    ) -> Result<T, CommandError> {
+        let begun = Instant::now();
+        let answer = call.await;
+        let outcome = if answer.is_ok() { "done" } else { "failed" };
+        self.console.debug(&format!("{}: {doing}: {outcome} in {:?}", self.settings.endpoint, begun.elapsed()));
+        answer.map_err(|err| self.api_error(doing, err))
+    }
+
+    /// The same for calls whose answer is a stream: only the begin of it must come within the request's limit.
+    pub async fn open_stream<T>(
+        &self,
+        doing: &str,
+        call: impl Future<Output = Result<T, ClientError>>,
+    ) -> Result<T, CommandError> {
+        match tokio::time::timeout(self.settings.request_timeout, self.call(doing, call)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(self.no_answer(doing)),
+        }
+    }
+
+    /// The error for a call that failed, with what can be done about it.
+    pub fn api_error(&self, doing: &str, err: ClientError) -> CommandError {
+        if err.is_timeout() {
+            return self.no_answer(doing);
+        }
+        let hint = match &err {
+            ClientError::Unreachable { .. } => Some(self.unreachable_hint()),
+            ClientError::Setup { .. } | ClientError::Problem(_) | ClientError::Garbled { .. } => None,
+        };
+        CommandError::Api { doing: doing.to_owned(), err, hint }
+    }
+
+    fn no_answer(&self, doing: &str) -> CommandError {
+        CommandError::NoAnswer { doing: doing.to_owned(), seconds: self.settings.request_timeout.as_secs_f64() }
+    }
+
+    fn unreachable_hint(&self) -> String {
+        let running = dev_record::running();
+        match (&self.settings.endpoint, running.first()) {
+            (_, Some(endpoint)) if *endpoint != self.settings.endpoint.to_string() => {
+                format!("a cluster of `fleetctl dev` is running: `export {ENDPOINT_ENV}={endpoint}`")
+            }
+            (Endpoint::Unix(path), _) if !path.exists() => {
+                let socket = path.display();
+                if self.settings.endpoint_is_default {
+                    format!(
+                        "there is no socket `{socket}`: start fleetd, or bring up a cluster here with `fleetctl dev`, or \
+                         say where fleetd is with `--endpoint` or {ENDPOINT_ENV}"
+                    )
+                } else {
+                    format!("there is no socket `{socket}`: see that fleetd runs and listens there")
+                }
+            }
+            (endpoint, _) => format!("see that fleetd runs and listens at {endpoint}"),
+        }
+    }
+
+    /// Prints an error and gives its exit code.
+    pub fn report(&self, err: &CommandError) -> Exit {
+        if !err.is_silent() {
+            self.console.talk(&render::error::render(err));
+        }
+        err.exit()
+    }
+
+    /// Prints all of `errors` and gives the exit code for them together.
+    pub fn report_all(&self, errors: &[CommandError]) -> Exit {
+        errors.iter().fold(Exit::Ok, |exit, err| exit.and(self.report(err)))
+    }
+
+    /// The units that `arguments` may mean, by name, also templates of instances; without those that are only still leaving.
+    pub async fn lookup(&self, arguments: &[Argument]) -> Result<BTreeMap<String, v2::Unit>, CommandError> {
+        // Without a glob the API lists all units, and nothing shall mean nothing.
+        if arguments.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let globs = names::lookup_globs(arguments).unwrap_or_default();
+        let list = self.call("look up the units", self.client.units(&globs)).await?;
+        let known = list.units.into_iter().filter(wait::exists);
+        Ok(known.map(|unit| (unit.name.clone(), unit)).collect())
+    }
+
+    /// One line that is JSON all over.
+    pub fn json(&self, value: &impl Serialize) -> Result<(), CommandError> {
+        let text = serde_json::to_string_pretty(value).map_err(CommandError::Json)?;
+        Ok(self.console.line(&text)?)
+    }
+}
+
+/// The ID that `given`, a machine ID or the beginning of one, means among `machines`.
+pub fn machine_of<'a>(given: &str, machines: impl Iterator<Item = &'a str> + Clone) -> Result<String, CommandError> {
+    let matching: Vec<&str> = machines.clone().filter(|id| id.starts_with(given)).collect();
+    match matching.as_slice() {
+        [id] => Ok((*id).to_owned()),
+        several if several.contains(&given) => Ok(given.to_owned()),
+        [] => {
+            let known = machines.map(render::table::typed_id).collect();
+            Err(CommandError::NoMachine { given: given.to_owned(), known })
+        }
+        several => {
+            let machines = several.iter().map(|id| (*id).to_owned()).collect();
+            Err(CommandError::AmbiguousMachine { given: given.to_owned(), machines })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn machines_by_the_beginning_of_their_id() {
+        let ids = ["4f1c2a7d00", "4f1c9999", "abc", "abcd"];
+        let check = |given: &str, expected: &str| {
+            let got = machine_of(given, ids.iter().copied()).unwrap_or_else(|err| err.to_string());
+            assert_eq!(got, expected, "{given}");
+        };
+        check("4f1c2a7d", "4f1c2a7d00");
+        check("4f1c", "`4f1c` fits 2 machines");
+        check("abc", "abc");
+        check("ab", "`ab` fits 2 machines");
+        check("x", "no machine `x`");
+        check("", "`` fits 4 machines");
+    }
+}

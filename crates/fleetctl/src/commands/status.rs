@@ -1,0 +1,150 @@
+//! `status UNIT...`: what systemctl says on the unit's machines, or why the unit is on none.
+
+use fleet_api::v2;
+
+use crate::cli::{Format, Status};
+use crate::commands::session::{Session, machine_of};
+use crate::error::CommandError;
+use crate::exit::Exit;
+use crate::names::{self, Purpose};
+use crate::wait::legend;
+
+/// Carries it out: all units, also after one that is not running. The exit code is the first that is not 0, as with systemctl.
+pub async fn run(session: &Session<'_>, args: &Status) -> Result<Exit, CommandError> {
+    let (arguments, mut errors) = names::arguments(&args.units, Purpose::Existing);
+    let known = session.lookup(&arguments).await?;
+    let (selected, unknown) = names::units_of(&arguments, &known);
+    errors.extend(unknown);
+    let mut exit = Exit::Ok;
+    if args.output == Format::Json {
+        let units: Vec<&v2::Unit> = selected.iter().map(|one| one.unit).collect();
+        session.json(&units)?;
+    } else {
+        for (idx, one) in selected.iter().enumerate() {
+            if 0 < idx {
+                session.console.line("")?;
+            }
+            let code = match show(session, one.unit, args.machine.as_deref()).await {
+                Ok(code) => code,
+                Err(err @ CommandError::Output(_)) => return Err(err),
+                Err(err) => session.report(&err),
+            };
+            exit = first(exit, code);
+        }
+    }
+    Ok(errors.iter().fold(exit, |exit, err| first(exit, session.report(err))))
+}
+
+fn first(exit: Exit, next: Exit) -> Exit {
+    if exit == Exit::Ok { next } else { exit }
+}
+
+async fn show(session: &Session<'_>, unit: &v2::Unit, machine: Option<&str>) -> Result<Exit, CommandError> {
+    if unit.placements.is_empty() {
+        for line in nowhere(unit) {
+            session.console.line(&line)?;
+        }
+        return Ok(Exit::NotRunning);
+    }
+    let machines = unit.placements.iter().map(|placement| placement.machine.as_str());
+    let machine = machine.map(|given| machine_of(given, machines)).transpose()?;
+    let doing = format!("ask for the status of {}", unit.name);
+    let texts = session.call(&doing, session.client.status(&unit.name, machine.as_deref())).await?;
+    let mut exit = Exit::Ok;
+    for (idx, status) in texts.iter().enumerate() {
+        if 0 < idx {
+            session.console.line("")?;
+        }
+        // One machine has its own words; with several, which is which is not to be seen from them.
+        if 1 < unit.placements.len() {
+            let ip = unit.placements.iter().find(|placement| placement.machine == status.machine);
+            let place = legend(&status.machine, ip.and_then(|placement| placement.ip.as_deref()));
+            session.console.line(&format!("{} on {place}:", unit.name))?;
+        }
+        session.console.line(status.text.trim_end())?;
+        exit = first(exit, exit_of(status.exit_code));
+    }
+    Ok(exit)
+}
+
+/// systemctl's exit code as ours: they mean the same.
+fn exit_of(code: i32) -> Exit {
+    match code {
+        0 => Exit::Ok,
+        3 => Exit::NotRunning,
+        4 => Exit::NoSuchUnit,
+        other => u8::try_from(other).map_or(Exit::Failed, Exit::Of),
+    }
+}
+
+/// In the shape of systemctl: the unit, and how it is.
+fn nowhere(unit: &v2::Unit) -> Vec<String> {
+    let description = unit.description.as_deref().unwrap_or_default();
+    let dash = if description.is_empty() { "" } else { " - " };
+    let mut lines = vec![format!("{}{dash}{description}", unit.name)];
+    let desired = unit.desired_state.as_str();
+    match (&unit.waiting, unit.desired_state) {
+        (_, v2::State::Inactive) => lines.push(format!("     Fleet: {desired}; on no machine")),
+        (None, _) => lines.push(format!("     Fleet: to be {desired}; on no machine yet")),
+        (Some(waiting), _) => {
+            lines.push(format!("     Fleet: to be {desired}; no machine can take it: {}", waiting.summary));
+            lines.extend(waiting.refusals.iter().map(|refusal| {
+                let n = refusal.machines.len();
+                let machines = if n == 1 { "machine" } else { "machines" };
+                let which: Vec<String> = refusal.machines.iter().map(|id| crate::wait::short_id(id)).collect();
+                format!("            {n} {machines}: {} ({}: {})", refusal.reason, refusal.constraint, which.join(" "))
+            }));
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture;
+
+    #[test]
+    fn units_on_no_machine() {
+        let mut unit = fixture::unit("web.service", v2::State::Launched);
+        assert_eq!(nowhere(&unit), ["web.service", "     Fleet: to be launched; on no machine yet"]);
+        unit.description = Some("A web server".to_owned());
+        unit.waiting = Some(v2::Waiting {
+            summary: "2 machines: lack disk=ssd; 1: conflicts with db.service".to_owned(),
+            machines: 3,
+            refusals: vec![
+                v2::Refusal {
+                    constraint: "MachineMetadata=disk=ssd".to_owned(),
+                    reason: "lack disk=ssd".to_owned(),
+                    machines: vec!["4f1c2a7d00".to_owned(), "9a8b7c6d00".to_owned()],
+                },
+                v2::Refusal {
+                    constraint: "Conflicts=db.service".to_owned(),
+                    reason: "conflicts with db.service".to_owned(),
+                    machines: vec!["c0ffee1100".to_owned()],
+                },
+            ],
+        });
+        assert_eq!(
+            nowhere(&unit),
+            [
+                "web.service - A web server",
+                "     Fleet: to be launched; no machine can take it: 2 machines: lack disk=ssd; 1: conflicts with db.service",
+                "            2 machines: lack disk=ssd (MachineMetadata=disk=ssd: 4f1c2a7d... 9a8b7c6d...)",
+                "            1 machine: conflicts with db.service (Conflicts=db.service: c0ffee11...)",
+            ]
+        );
+        unit.desired_state = v2::State::Inactive;
+        assert_eq!(nowhere(&unit), ["web.service - A web server", "     Fleet: inactive; on no machine"]);
+    }
+
+    #[test]
+    fn the_first_code_that_is_not_zero_counts() {
+        let fold = |codes: &[i32]| codes.iter().fold(Exit::Ok, |exit, code| first(exit, exit_of(*code))).code();
+        assert_eq!(fold(&[0, 0]), 0);
+        assert_eq!(fold(&[0, 3, 4]), 3);
+        assert_eq!(fold(&[4, 0]), 4);
+        assert_eq!(fold(&[-1]), 1);
+        assert_eq!(fold(&[5]), 5);
+    }
+}

@@ -1,0 +1,80 @@
+//! The one place that prints. Data goes to stdout, talk to stderr; colour only to a terminal.
+
+use std::io::{self, IsTerminal as _, Write as _};
+
+use indicatif::{ProgressBar, ProgressDrawTarget};
+
+/// Where the output of a command goes.
+///
+/// Lines are written whole, and a progress bar gives way while one is written.
+pub struct Console {
+    debug: bool,
+    stderr_is_terminal: bool,
+    bar: ProgressBar,
+}
+
+impl Console {
+    /// The process' own stdout and stderr. `debug` lets [`Console::debug`] speak.
+    pub fn new(debug: bool) -> Console {
+        Console { debug, stderr_is_terminal: io::stderr().is_terminal(), bar: ProgressBar::hidden() }
+    }
+
+    /// Whether somebody watches stderr.
+    pub fn is_watched(&self) -> bool {
+        self.stderr_is_terminal
+    }
+
+    /// The progress bar; invisible until [`Console::show_bar`].
+    pub fn bar(&self) -> &ProgressBar {
+        &self.bar
+    }
+
+    /// Lets the progress bar appear, if somebody watches.
+    pub fn show_bar(&self) {
+        if self.stderr_is_terminal {
+            self.bar.set_draw_target(ProgressDrawTarget::stderr());
+        }
+    }
+
+    /// Takes the progress bar away.
+    pub fn hide_bar(&self) {
+        self.bar.finish_and_clear();
+        self.bar.set_draw_target(ProgressDrawTarget::hidden());
+    }
+
+    /// A line of data.
+    ///
+    /// # Errors
+    /// What stdout said; a broken pipe is for the caller to pass on, `main` takes it for success.
+    pub fn line(&self, text: &str) -> io::Result<()> {
+        self.bytes(format!("{text}\n").as_bytes())
+    }
+
+    /// Data as it is.
+    ///
+    /// # Errors
+    /// As [`Console::line`].
+    pub fn bytes(&self, bytes: &[u8]) -> io::Result<()> {
+        self.bar.suspend(|| {
+            let mut stdout = anstream::stdout().lock();
+            stdout.write_all(bytes)?;
+            stdout.flush()
+        })
+    }
+
+    /// A line of talk: progress, warnings, errors.
+    ///
+    /// A stderr that is gone is no reason to give up the work, so its errors are dropped.
+    pub fn talk(&self, text: &str) {
+        self.bar.suspend(|| {
+            let _ = writeln!(anstream::stderr().lock(), "{text}");
+        });
+    }
+
+    /// A line for those who asked for `--debug`.
+    pub fn debug(&self, text: &str) {
+        if self.debug {
+            self.talk(&format!("debug: {text}"));
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! What can go wrong, with the values it went wrong with, and what to do about it.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use fleet_api::{ClientError, EndpointError, v2};
+use fleet_core::unit::{Problem, UnitNameError};
+use fleet_dev::DevError;
+
+use crate::exit::Exit;
+use crate::wait::{Failure, Goal};
+
+/// Why a command, or its part for one unit, failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    #[error("No units given")]
+    NoUnits { command: &'static str },
+    #[error("environment variable `{name}` has the value `{value}`: {reason}")]
+    BadEnv { name: &'static str, value: String, reason: String },
+    #[error("`--{flag}` has the value `{value}`: {reason}")]
+    BadFlag { flag: &'static str, value: String, reason: String },
+    #[error("cannot use `{given}` as the endpoint")]
+    Endpoint {
+        given: String,
+        #[source]
+        err: EndpointError,
+    },
+    #[error("Must define output format")]
+    NoFields { valid: String },
+    #[error("Invalid key in output format: \"{given}\"")]
+    BadField { given: String, valid: String },
+    #[error("`{given}` is no metadata: write KEY=VALUE")]
+    BadPair { given: String },
+    #[error("cannot {doing}")]
+    Api {
+        doing: String,
+        #[source]
+        err: ClientError,
+        hint: Option<String>,
+    },
+    #[error("cannot {doing}: no answer from fleetd within {seconds} s")]
+    NoAnswer { doing: String, seconds: f64 },
+    #[error("cannot write the output")]
+    Output(#[source] io::Error),
+    #[error("cannot write the answer as JSON")]
+    Json(#[source] serde_json::Error),
+    #[error("cannot read `{path}`", path = path.display())]
+    Read {
+        path: PathBuf,
+        #[source]
+        err: io::Error,
+    },
+    #[error("`{given}` names no unit")]
+    BadName {
+        given: String,
+        #[source]
+        err: UnitNameError,
+    },
+    #[error("malformed pattern `{given}`")]
+    BadPattern { given: String },
+    #[error("nothing matches `{given}`")]
+    NoMatch { given: String, looked: &'static str },
+    #[error("`{path}` holds no unit file{that}", path = path.display(), that = that)]
+    NoFiles { path: PathBuf, that: &'static str },
+    #[error("unit file `{path}` cannot be used for {name}", path = path.display())]
+    BrokenFile { path: PathBuf, name: String, problems: Vec<Problem> },
+    #[error("unable to find Unit({name}) in Registry or on filesystem")]
+    FoundNowhere { name: String, path: PathBuf, is_directory: bool },
+    #[error("unable to find Unit({name}), nor its template Unit({template}), in Registry or on filesystem")]
+    NoTemplate { name: String, template: String },
+    #[error("{}", .0.message)]
+    Template(Problem),
+    #[error("Unit {name} has no local file that could replace it")]
+    NothingToReplace { name: String, path: PathBuf },
+    #[error("can not replace Unit({name}) in state '{state}', use the appropriate command", state = state.as_str())]
+    ReplaceRefused { name: String, state: v2::State },
+    #[error("Unit {name} does not exist")]
+    UnknownUnit { name: String },
+    #[error("Unable to {verb} unit {name} in state inactive")]
+    Inactive { verb: &'static str, name: String },
+    #[error("{n} changes in one command are too many: {max} are allowed", max = v2::CHANGES_MAX)]
+    TooMany { n: usize },
+    #[error("Unit {name}: {title}", title = problem.title)]
+    Refused { name: String, problem: Box<v2::Problem> },
+    #[error("Unit {name} {failure}")]
+    UnitFailed { name: String, failure: Failure, journal: Vec<String> },
+    #[error("timed out waiting for unit {name} {goal}")]
+    TimedOut { name: String, goal: Goal, why: String },
+    #[error("lost fleetd while waiting for units")]
+    WatchLost {
+        #[source]
+        err: Option<ClientError>,
+    },
+    #[error("interrupted while waiting for {units}")]
+    Interrupted { units: String, how: Interruption, goal: Goal },
+    #[error("Unit {name} does not appear to be {what}.")]
+    NotPlaced { name: String, what: &'static str, state: v2::State },
+    #[error("Unit {name} is on {n} machines", n = machines.len())]
+    SeveralMachines { name: String, machines: Vec<String> },
+    #[error("no machine `{given}`")]
+    NoMachine { given: String, known: Vec<String> },
+    #[error("`{given}` fits {n} machines", n = machines.len())]
+    AmbiguousMachine { given: String, machines: Vec<String> },
+    #[error("cannot {doing}")]
+    Dev {
+        doing: &'static str,
+        #[source]
+        err: DevError,
+    },
+    #[error("cannot find `fleetd` beside `{beside}` or in PATH")]
+    NoFleetd { beside: String },
+    #[error("cannot run `{program}`")]
+    Run {
+        program: String,
+        #[source]
+        err: io::Error,
+    },
+    #[error("cannot listen for signals")]
+    Signals(#[source] io::Error),
+    #[error("cannot start the runtime")]
+    Runtime(#[source] io::Error),
+}
+
+/// What ended a wait from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interruption {
+    /// Ctrl-C.
+    Interrupt,
+    /// SIGTERM.
+    Terminate,
+}
+
+impl CommandError {
+    /// The exit code that this calls for.
+    pub fn exit(&self) -> Exit {
+        match self {
+            CommandError::NoUnits { .. }
+            | CommandError::BadEnv { .. }
+            | CommandError::BadFlag { .. }
+            | CommandError::Endpoint { .. }
+            | CommandError::NoFields { .. }
+            | CommandError::BadField { .. }
+            | CommandError::BadPair { .. }
+            | CommandError::BadPattern { .. } => Exit::Usage,
+            CommandError::FoundNowhere { .. }
+            | CommandError::NoTemplate { .. }
+            | CommandError::UnknownUnit { .. }
+            | CommandError::NoMatch { .. } => Exit::NoSuchUnit,
+            CommandError::Api { err: ClientError::Problem(problem), .. } if problem.kind == UNKNOWN_UNIT => {
+                Exit::NoSuchUnit
+            }
+            CommandError::Refused { problem, .. } if problem.kind == UNKNOWN_UNIT => Exit::NoSuchUnit,
+            CommandError::NotPlaced { .. } => Exit::NotRunning,
+            CommandError::Interrupted { how: Interruption::Interrupt, .. } => Exit::Interrupted,
+            CommandError::Interrupted { how: Interruption::Terminate, .. } => Exit::Terminated,
+            // The reader has seen enough.
+            CommandError::Output(err) if err.kind() == io::ErrorKind::BrokenPipe => Exit::Ok,
+            _ => Exit::Failed,
+        }
+    }
+
+    /// Whether it is worth a word: a reader that went away is not.
+    pub fn is_silent(&self) -> bool {
+        matches!(self, CommandError::Output(err) if err.kind() == io::ErrorKind::BrokenPipe)
+    }
+
+    /// The single findings, one a line.
+    pub fn details(&self) -> Vec<String> {
+        match self {
+            CommandError::BrokenFile { path, problems, .. } => {
+                let place = |problem: &Problem| match problem.line {
+                    Some(line) => format!("{}:{line}: {}", path.display(), problem.message),
+                    None => format!("{}: {}", path.display(), problem.message),
+                };
+                problems.iter().map(place).collect()
+            }
+            CommandError::Api { err: ClientError::Problem(problem), .. } | CommandError::Refused { problem, .. } => {
+                problem.details.clone()
+            }
+            CommandError::UnitFailed { journal, .. } => journal.clone(),
+            CommandError::TimedOut { why, .. } => vec![why.clone()],
+            _ => Vec::new(),
+        }
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            CommandError::NoUnits { command } => {
+                format!("name at least one unit: `fleetctl {command} UNIT...`; see `fleetctl help {command}`")
+            }
+            CommandError::BadEnv { name, .. } => format!("correct the variable, or remove it: `unset {name}`"),
+            CommandError::NoFields { valid } | CommandError::BadField { valid, .. } => {
+                format!("the columns of this list are {valid}")
+            }
+            CommandError::Api { err: ClientError::Problem(problem), .. } | CommandError::Refused { problem, .. } => {
+                return problem.hint.clone().or_else(|| hint_for(&problem.kind));
+            }
+            CommandError::Api { hint, .. } => return hint.clone(),
+            CommandError::NoAnswer { .. } => {
+                "fleetd is there and does not answer in time; more time is given by `--request-timeout`".to_owned()
+            }
+            CommandError::BadName { given, err: UnitNameError::BadChar { ch, .. } } if "*?[".contains(*ch) => {
+                format!("a pattern is quoted: `'{given}'`")
+            }
+            CommandError::BadName { .. } => {
+                "a unit name is a prefix and a type: `hello.service`, `hello@1.service`".to_owned()
+            }
+            CommandError::BadPattern { .. } => {
+                "`*` stands for any characters, `?` for one, `[a-c]` for one of a set; path patterns go in the last part \
+                 of a path only"
+                    .to_owned()
+            }
+            CommandError::NoMatch { looked, .. } => format!("looked {looked}"),
+            CommandError::NoFiles { .. } => {
+                "a unit file has the suffix of its type: `hello.service`, `hello.socket`, ...".to_owned()
+            }
+            CommandError::BrokenFile { problems, .. } => {
+                let hints: Vec<&str> = problems.iter().filter_map(|problem| problem.hint.as_deref()).collect();
+                if hints.is_empty() {
+                    return None;
+                }
+                hints.join("; ")
+            }
+            CommandError::FoundNowhere { path, is_directory: true, .. } => {
+                format!("there is a directory of that name: write `{}/`", path.with_extension("").display())
+            }
+            CommandError::FoundNowhere { path, .. } => format!("there is no file `{}`", path.display()),
+            CommandError::NoTemplate { template, .. } => {
+                format!("submit the template first: `fleetctl submit {template}`")
+            }
+            CommandError::Template(problem) => return problem.hint.clone(),
+            CommandError::NothingToReplace { path, .. } => format!("there is no file `{}`", path.display()),
+            CommandError::ReplaceRefused { name, state, .. } => match state {
+                v2::State::Launched => format!("`fleetctl start --replace {name}` replaces a unit that is launched"),
+                v2::State::Inactive | v2::State::Loaded => {
+                    format!("`fleetctl load --replace {name}` replaces a unit that is loaded")
+                }
+            },
+            CommandError::UnknownUnit { .. } => "`fleetctl list-unit-files` shows the units that exist".to_owned(),
+            CommandError::Inactive { name, .. } => format!("it is on no machine; start it: `fleetctl start {name}`"),
+            CommandError::UnitFailed { name, failure: Failure::State { .. }, .. } => {
+                format!("more is shown by `fleetctl status {name}` and `fleetctl journal {name}`")
+            }
+            CommandError::TimedOut { goal: Goal::Launched, name, .. } => format!(
+                "it stays wanted, and is started as soon as that is possible; `fleetctl unload {name}` takes it back"
+            ),
+            CommandError::WatchLost { .. } => "what was asked for stays asked for; `fleetctl status` shows how far it is".to_owned(),
+            CommandError::Interrupted { goal, .. } => match goal {
+                Goal::Launched => {
+                    "the desired state stays `launched`; `fleetctl unload UNIT...` takes it back".to_owned()
+                }
+                Goal::Destroyed => "they are going on to be stopped and removed".to_owned(),
+                Goal::Loaded => "the desired state stays `loaded`".to_owned(),
+                Goal::Unloaded => "the desired state stays `inactive`".to_owned(),
+            },
+            CommandError::NotPlaced { name, .. } => format!("start it: `fleetctl start {name}`"),
+            CommandError::SeveralMachines { machines, .. } => {
+                format!("say which with `--machine`: {}", machines.join(", "))
+            }
+            CommandError::NoMachine { known, .. } if known.is_empty() => "no machine is present".to_owned(),
+            CommandError::NoMachine { known, .. } => format!("these are there: {}", known.join(", ")),
+            CommandError::AmbiguousMachine { machines, .. } => format!("write more of the ID: {}", machines.join(", ")),
+            CommandError::NoFleetd { .. } => "install `fleetd` beside `fleetctl`".to_owned(),
+            _ => return None,
+        };
+        Some(hint)
+    }
+}
+
+const UNKNOWN_UNIT: &str = "unknown-unit";
+
+/// What to do about a problem of which the daemon does not say it.
+fn hint_for(kind: &str) -> Option<String> {
+    let hint = match kind {
+        UNKNOWN_UNIT => "`fleetctl list-unit-files` shows the units that exist",
+        "unknown-machine" => "`fleetctl list-machines -l` shows the machines that are there",
+        "store-unavailable" | "not-ready" => "try again; the units that run go on running",
+        _ => return None,
+    };
+    Some(hint.to_owned())
+}
+
+impl From<io::Error> for CommandError {
+    /// Only for what [`Console`](crate::console::Console) gives back; every other I/O has a variant that says what failed.
+    fn from(err: io::Error) -> CommandError {
+        CommandError::Output(err)
+    }
+}
+
+impl fmt::Display for Interruption {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Interruption::Interrupt => "Ctrl-C",
+            Interruption::Terminate => "SIGTERM",
+        })
+    }
+}

@@ -1,0 +1,90 @@
+//! Flags of a command that stand before it: `fleetctl --no-block stop hello`.
+//!
+//! The parser wants them behind the command. They are moved there, so that both orders work, as the original's help promised.
+
+use std::collections::VecDeque;
+use std::ffi::OsString;
+
+use clap::{Arg, ArgAction, Command};
+
+/// The same arguments, with flags that only commands know moved from before the first word to behind it.
+///
+/// What is not understood is left where it is, for the parser to complain about.
+pub fn behind_their_command(cli: &Command, args: Vec<OsString>) -> Vec<OsString> {
+    let mut rest: VecDeque<OsString> = args.into();
+    let mut front: Vec<OsString> = rest.pop_front().into_iter().collect();
+    let mut moved = Vec::new();
+    while let Some(flag) = rest.pop_front_if(|arg| arg.to_str().is_some_and(is_flag)) {
+        let text = flag.to_str().expect("only UTF-8 was taken").to_owned();
+        let (list, takes_value) = match (find(cli, &text), find_in_commands(cli, &text)) {
+            (Some(arg), _) => (&mut front, takes_value(arg)),
+            (None, Some(arg)) => (&mut moved, takes_value(arg)),
+            (None, None) => (&mut front, false),
+        };
+        list.push(flag);
+        // `--flag=value` and `-n5` carry their value along.
+        let carries = if text.starts_with("--") { text.contains('=') } else { 2 < text.len() };
+        if takes_value && !carries {
+            list.extend(rest.pop_front());
+        }
+    }
+    front.extend(rest.pop_front());
+    front.into_iter().chain(moved).chain(rest).collect()
+}
+
+fn is_flag(text: &str) -> bool {
+    text.starts_with('-') && text != "-" && text != "--"
+}
+
+fn takes_value(arg: &Arg) -> bool {
+    matches!(arg.get_action(), ArgAction::Set | ArgAction::Append)
+}
+
+fn find<'a>(command: &'a Command, flag: &str) -> Option<&'a Arg> {
+    let named = |arg: &&Arg| match flag.strip_prefix("--") {
+        Some(long) => {
+            let name = long.split_once('=').map_or(long, |(name, _)| name);
+            arg.get_long() == Some(name) || arg.get_all_aliases().is_some_and(|aliases| aliases.contains(&name))
+        }
+        None => arg.get_short().is_some_and(|short| flag[1..].starts_with(short)),
+    };
+    command.get_arguments().find(named)
+}
+
+fn find_in_commands<'a>(cli: &'a Command, flag: &str) -> Option<&'a Arg> {
+    cli.get_subcommands().find_map(|command| find(command, flag))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+    use crate::cli::Cli;
+
+    #[track_caller]
+    fn check(given: &str, expected: &str) {
+        let args = given.split(' ').map(OsString::from).collect();
+        let got = behind_their_command(&Cli::command(), args);
+        let got: Vec<&str> = got.iter().filter_map(|arg| arg.to_str()).collect();
+        assert_eq!(got.join(" "), expected);
+    }
+
+    #[test]
+    fn flags_before_the_command() {
+        check("fleetctl", "fleetctl");
+        check("fleetctl stop a", "fleetctl stop a");
+        check("fleetctl --no-block stop a", "fleetctl stop --no-block a");
+        check("fleetctl --fields ip list-machines", "fleetctl list-machines --fields ip");
+        check("fleetctl --fields=ip -l list-machines", "fleetctl list-machines --fields=ip -l");
+        check("fleetctl --debug --no-block stop a", "fleetctl --debug stop --no-block a");
+        check("fleetctl --endpoint unix:///x --no-block stop a", "fleetctl --endpoint unix:///x stop --no-block a");
+        check("fleetctl -n 5 journal a", "fleetctl journal -n 5 a");
+        check("fleetctl -n5 journal a", "fleetctl journal -n5 a");
+        check("fleetctl -h", "fleetctl -h");
+        check("fleetctl --nonsense stop", "fleetctl --nonsense stop");
+        check("fleetctl --no-block", "fleetctl --no-block");
+        check("fleetctl dev -- sh -c x", "fleetctl dev -- sh -c x");
+        check("fleetctl --version", "fleetctl --version");
+    }
+}

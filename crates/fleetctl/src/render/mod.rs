@@ -1,0 +1,5 @@
+//! How things look: tables, errors, what is waited for. Text out of values; printing is the console's.
+
+pub mod error;
+pub mod progress;
+pub mod table;
