@@ -3,7 +3,9 @@
 //! What systemd says of each file in `what_systemd_refuses` was seen with `systemd-analyze verify` of systemd 252.
 
 use expect_test::{Expect, expect};
-use fleet_core::unit::{PROBLEMS_MAX, Problem, Strictness, UnitFile, UnitHash, UnitName, check, on_disk, slice_for};
+use fleet_core::unit::{
+    FLEET_VALUES_MAX, PROBLEMS_MAX, Problem, Strictness, UnitFile, UnitHash, UnitName, check, on_disk, slice_for,
+};
 
 fn name_of(name: &str) -> UnitName {
     name.parse().unwrap_or_else(|error| panic!("{name}: {error}"))
@@ -268,6 +270,15 @@ fn nonsense_without_end_is_cut() {
     let problems = check(&name_of("a.target"), &text, Strictness::Strict).expect_err("nonsense");
     assert_eq!(problems.len(), PROBLEMS_MAX + 1);
     assert_eq!(problems.last().map(Problem::to_string).as_deref(), Some("and 7 more"));
+}
+
+#[test]
+fn values_are_limited() {
+    let text = |n: usize| format!("[X-Fleet]\nMachineMetadata=a=b\n{}", "Conflicts=a.service b.service\n".repeat(n));
+    let most = (FLEET_VALUES_MAX - 1) / 2;
+    assert!(check(&name_of("a.target"), &text(most), Strictness::Strict).is_ok());
+    let problems = check(&name_of("a.target"), &text(most + 1), Strictness::Lenient).expect_err("too many");
+    assert_eq!(problems[0].message, "[X-Fleet] has 1001 values, at most 1000");
 }
 
 #[test]

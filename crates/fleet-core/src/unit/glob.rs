@@ -82,6 +82,11 @@ impl Glob {
             let at_char = chars.clone();
             let fits = match (valid(next_term(&mut terms)), chars.next()) {
                 (None, None) => return true,
+                // Nearly all patterns end in one star and a plain text, such as `.service`: no need to search for that.
+                (Some(Term::Star), _) if !terms.as_str().contains(['*', '?', '[', '\\']) => {
+                    let taken = at_char.as_str().strip_suffix(terms.as_str());
+                    break taken.is_some_and(|taken| !taken.contains('/'));
+                }
                 (Some(Term::Star), _) => {
                     chars = at_char;
                     retry = Some((terms.clone(), chars.clone()));

@@ -29,6 +29,7 @@ pub use name::{Form, UNIT_NAME_LEN_MAX, UnitName, UnitNameError, UnitType, mangl
 pub use parse::{UNIT_FILE_LEN_MAX, UnitFileError};
 pub use problem::{PROBLEMS_MAX, Problem};
 pub use requirements::Requirements;
+pub use section::FLEET_VALUES_MAX;
 pub use value::{expand_specifiers, split_value};
 
 /// The section that is fleet's own. systemd ignores every section whose name starts with `X-`.

@@ -1,5 +1,7 @@
 //! Reading `[X-Fleet]`: from lines to [`Requirements`], with a word about each line that does not say what it seems to.
 
+use crate::model::{MACHINE_ID_SHORT_LEN, MachineId};
+
 use super::check::Findings;
 use super::problem::{Problem, shown};
 use super::spelling::nearest;
@@ -34,9 +36,13 @@ enum Key {
 const TRUE: [&str; 5] = ["true", "yes", "1", "on", "t"];
 const FALSE: [&str; 6] = ["false", "no", "0", "off", "f", ""];
 
-/// Lengths of a systemd machine ID and of its short form. `MachineID=` matches one of the two, no other part of it.
+/// Length of a systemd machine ID. `MachineID=` matches all of it or its short form, no other part of it.
 const MACHINE_ID_LEN: usize = 32;
-const MACHINE_ID_SHORT_LEN: usize = 8;
+
+/// How many values all options of the section may have together.
+///
+/// Each pattern is held against each name when the file is checked, and against every unit of the cluster later.
+pub const FLEET_VALUES_MAX: usize = 1000;
 
 /// The section `[X-Fleet]` of one file under one name.
 pub(super) struct Section<'a> {
@@ -70,6 +76,14 @@ impl<'a> Section<'a> {
 
     /// Reports every problem there is, unknown options and impossible combinations included.
     pub(super) fn check(&self, findings: &mut Findings) {
+        let n_others: usize =
+            OPTIONS.iter().filter(|(key, ..)| *key != Key::Conflicts).map(|(key, ..)| self.values(*key).len()).sum();
+        let n_values = n_others + self.conflicts().len();
+        if FLEET_VALUES_MAX < n_values {
+            let message = format!("[{FLEET_SECTION}] has {n_values} values, at most {FLEET_VALUES_MAX}");
+            findings.error(Problem::new(None, message).hint("a pattern such as `web@*.service` covers many units"));
+            return;
+        }
         self.check_spelling(findings);
         self.read(findings);
         self.check_combinations(findings);
@@ -97,8 +111,7 @@ impl<'a> Section<'a> {
             findings.warn(other.problem(&message));
         }
         let id = &first.text;
-        let legal = |ch: char| ch.is_ascii_alphanumeric() || "-_.".contains(ch);
-        if id.is_empty() || !with_some_instance(id).chars().all(legal) {
+        if with_some_instance(id).parse::<MachineId>().is_err() {
             let problem = first.problem("no machine can have this ID");
             requirements.never.push(problem.message.clone());
             findings.strict(
@@ -238,11 +251,14 @@ impl<'a> Section<'a> {
     /// Unlike the original they are held against the expanded values, so what `%p` hides is found as well.
     fn check_combinations(&self, findings: &mut Findings) {
         let (peers, conflicts, replaces) = (self.values(Key::MachineOf), self.conflicts(), self.values(Key::Replaces));
-        let matches = |glob: &Value<'_>, peer: &Value<'_>| Glob::new(&glob.text).is_ok_and(|g| g.matches(&peer.text));
-        for peer in &peers {
-            for (globs, kind) in [(&conflicts, "conflict"), (&replaces, "replace")] {
-                for glob in globs.iter().filter(|glob| matches(glob, peer)) {
-                    let (peer, glob) = (&peer.text, &glob.text);
+        // What is malformed matches nothing here; `read` has reported it.
+        let globs = |values: &[Value<'_>]| -> Vec<Glob> {
+            values.iter().filter_map(|value| Glob::new(&value.text).ok()).collect()
+        };
+        let patterns = [(globs(&conflicts), "conflict"), (globs(&replaces), "replace")];
+        for peer in peers.iter().map(|peer| &peer.text) {
+            for (globs, kind) in &patterns {
+                for glob in globs.iter().filter(|glob| glob.matches(peer)).map(Glob::as_str) {
                     let message = format!("unresolvable requirements: peer {peer:?} matches {kind} {glob:?}");
                     findings.error(Problem::new(None, message));
                 }
