@@ -185,7 +185,7 @@ fn open_or_create(path: &Path) -> Result<Database, StoreError> {
         DatabaseError::DatabaseAlreadyOpen => {
             refuse("another process has it open; stop that one, or give this one a path of its own".to_owned())
         }
-        err => refuse(format!("cannot open it: {err}")),
+        err => refuse(format!("cannot open it as a store: {err}; check the path, or move the file away")),
     })
 }
 
