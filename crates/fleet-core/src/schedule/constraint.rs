@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::model::{Machine, MachineId};
-use crate::unit::Requirements;
+use crate::unit::{Glob, Requirements, UnitName};
 
 /// Whether the machine by itself, whatever runs there, is what the unit requires: `MachineID`, `MachineMetadata`, and
 /// nothing that can never be met.
@@ -22,4 +22,9 @@ pub(super) fn unmet_metadata<'a>(
         let have = machine.metadata.get(key);
         (!have.is_some_and(|have| values.contains(have))).then_some((key, values, have))
     })
+}
+
+/// The first of the patterns that matches the name.
+pub(super) fn any_match<'a>(patterns: &'a [Glob], name: &UnitName) -> Option<&'a Glob> {
+    patterns.iter().find(|pattern| pattern.matches(name.as_str()))
 }
