@@ -9,8 +9,19 @@ use fleet_core::unit::UnitName;
 use tokio::sync::mpsc;
 
 pub mod dbus;
+pub mod fake;
+mod news;
 
 pub use fleet_core::agent::{JobResult, Look, Receipt, UnitStatus, Verb, WriteFile};
+
+/// How many events may wait for the one who takes them. When they are that many, changes of one unit are merged.
+pub const EVENTS_QUEUED: usize = 1024;
+
+/// The error with which systemd says that there is no such unit.
+pub const NO_SUCH_UNIT: &str = "org.freedesktop.systemd1.NoSuchUnit";
+
+/// The error name of what we refuse ourselves: to remove the file of a unit that is not at rest.
+pub const NOT_AT_REST: &str = "fleet.UnitNotAtRest";
 
 /// What a manager tells without being asked.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -33,6 +33,8 @@ pub enum Address {
     System,
     /// The user's manager over the user bus; where there is none, over its private socket in `$XDG_RUNTIME_DIR`.
     User,
+    /// A manager over the bus at this D-Bus address (`unix:path=/run/user/1000/bus`).
+    Bus(String),
     /// A manager's private socket (`.../systemd/private`), from peer to peer.
     Socket(PathBuf),
 }
@@ -42,6 +44,7 @@ impl fmt::Display for Address {
         match self {
             Address::System => f.write_str("the system bus"),
             Address::User => f.write_str("the user bus"),
+            Address::Bus(address) => f.write_str(address),
             Address::Socket(path) => write!(f, "{}", path.display()),
         }
     }
@@ -64,6 +67,7 @@ pub(super) async fn open(address: &Address) -> Result<Opened, String> {
             let socket = std::env::var_os("XDG_RUNTIME_DIR").map(|dir| Path::new(&dir).join("systemd/private"));
             either(on_bus(Builder::session()), socket).await
         }
+        Address::Bus(address) => limited(on_bus(Builder::address(address.as_str()))).await,
         Address::Socket(path) => limited(on_socket(path)).await,
     }
 }
@@ -96,7 +100,7 @@ async fn on_socket(path: &Path) -> Result<Opened, String> {
     Ok(Opened { connection, stream })
 }
 
-async fn on_bus(builder: Builder<'static>) -> Result<Opened, String> {
+async fn on_bus(builder: Builder<'_>) -> Result<Opened, String> {
     let words = |err: zbus::Error| err.to_string();
     let connection = builder.max_queued(SIGNALS_QUEUED).build().await.map_err(words)?;
     // The stream comes first, so that no signal is lost between the match rule and it.

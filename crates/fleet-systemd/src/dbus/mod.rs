@@ -38,25 +38,19 @@ use files::{Files, Found};
 use path::{result_interface, unit_path};
 use state::{CallError, Link, Row, State};
 
-use crate::{JobResult, Look, ManagerError, ManagerEvent, Receipt, UnitManager, UnitStatus, Verb, WriteFile};
+use crate::{
+    EVENTS_QUEUED, JobResult, Look, ManagerError, ManagerEvent, NO_SUCH_UNIT, NOT_AT_REST, Receipt, UnitManager,
+    UnitStatus, Verb, WriteFile,
+};
 
 /// How many calls may be under way to systemd at once.
 ///
 /// Measured: windows of 16 are as fast as all at once (1000 starts), one at a time costs a quarter more.
 pub const SUBMIT_WINDOW: usize = 16;
 
-/// How many events may wait for the one who takes them. When they are that many, changes of one unit are merged.
-pub const EVENTS_QUEUED: usize = 1024;
-
 /// How long systemd may take for an answer. Longest known: a reload with 5000 units, 16 s. Starting is not in it: a call to start
 /// is answered as soon as the job is queued.
 pub const CALL_LIMIT: Duration = Duration::from_secs(120);
-
-/// The error with which systemd says that it holds no such unit in memory.
-const NO_SUCH_UNIT: &str = "org.freedesktop.systemd1.NoSuchUnit";
-
-/// The error name of what we refuse ourselves: to remove the file of a unit that is not at rest.
-pub const NOT_AT_REST: &str = "fleet.UnitNotAtRest";
 
 /// One systemd, over D-Bus. See the module.
 #[derive(Debug)]

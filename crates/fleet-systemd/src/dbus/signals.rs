@@ -12,7 +12,7 @@ use zbus::{Message, MessageStream, OwnedObjectPath, Variant};
 use super::Shared;
 use super::connection::{MANAGER, MANAGER_PATH, Opened, SYSTEMD, open};
 use super::state::{CallError, State};
-use crate::ManagerEvent;
+use crate::{ManagerEvent, news};
 
 /// How many messages are handled before those who wait for news are woken, if messages keep coming.
 const BURST_MAX: usize = 256;
@@ -70,23 +70,10 @@ async fn reconnect(shared: &Shared) -> Opened {
     }
 }
 
-/// Hands the news to whoever drives this machine, newest state only, at the pace at which they are taken.
+/// Tells the news to whoever drives this machine.
 pub(super) async fn tell(shared: Arc<Shared>, events: mpsc::Sender<ManagerEvent>) {
-    loop {
-        shared.news.notified().await;
-        loop {
-            if !shared.lock().has_news() {
-                break;
-            }
-            // First the room, then the news: so it is the newest state that is told.
-            let Ok(room) = events.reserve().await else {
-                return; // Nobody listens any more.
-            };
-            if let Some(event) = shared.lock().next_news() {
-                room.send(event);
-            }
-        }
-    }
+    let is_quiet = || !shared.lock().has_news();
+    news::tell(&shared.news, events, is_quiet, || shared.lock().next_news()).await;
 }
 
 /// Handles messages until the connection ends; says why it ended.

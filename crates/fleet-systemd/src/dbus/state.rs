@@ -1,6 +1,6 @@
 //! What is known of one systemd, kept up by its signals. No I/O: the callers send and receive.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::num::NonZeroU32;
 
 use fleet_core::unit::UnitName;
@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use zbus::{Connection, Message, OwnedObjectPath};
 
 use super::path::{result_interface, unit_path};
+use crate::news::News;
 use crate::{ManagerEvent, UnitStatus};
 
 /// How many ends of jobs nobody waited for are remembered: one may be the job of a call whose reply we have not read yet. Far
@@ -67,14 +68,6 @@ impl Default for Link {
     }
 }
 
-/// What is to be told, merged so that it stays small however slowly it is taken.
-#[derive(Default)]
-struct News {
-    lost: bool,
-    back: bool,
-    changed: BTreeSet<UnitName>,
-}
-
 impl State {
     /// There is a connection.
     pub(super) fn up(&mut self, connection: Connection) {
@@ -130,12 +123,12 @@ impl State {
         self.early.clear();
         self.in_memory.clear();
         self.reloading = false;
-        self.news = News { lost: true, ..News::default() };
+        self.news.lost();
     }
 
     /// The connection is back and everything was listed.
     pub(super) fn back(&mut self) {
-        self.news.back = true;
+        self.news.back();
     }
 
     /// Counts a unit among ours.
@@ -150,7 +143,7 @@ impl State {
     pub(super) fn untrack(&mut self, name: &UnitName) {
         self.paths.remove(&unit_path(name.as_str()));
         self.ours.remove(name);
-        self.news.changed.remove(name);
+        self.news.forget(name);
     }
 
     pub(super) fn is_ours(&self, name: &UnitName) -> bool {
@@ -263,25 +256,18 @@ impl State {
         let before = status.clone();
         change(status);
         if *status != before {
-            self.news.changed.insert(name.clone());
+            self.news.changed(name);
         }
     }
 
     /// Whether there is something to tell.
     pub(super) fn has_news(&self) -> bool {
-        self.news.lost || self.news.back || !self.news.changed.is_empty()
+        !self.news.is_empty()
     }
 
     /// The next thing to tell, as it is now.
     pub(super) fn next_news(&mut self) -> Option<ManagerEvent> {
-        if std::mem::take(&mut self.news.lost) {
-            return Some(ManagerEvent::Disconnected);
-        }
-        if std::mem::take(&mut self.news.back) {
-            return Some(ManagerEvent::Connected);
-        }
-        let name = self.news.changed.pop_first()?;
-        self.ours.get(&name).cloned().map(ManagerEvent::Changed)
+        self.news.next(|name| self.ours.get(name).cloned())
     }
 }
 

@@ -1,23 +1,56 @@
 //! One suite for both unit managers: each scenario runs against the fake and against a real user manager of systemd.
 
+mod fake;
 mod real;
 mod scenarios;
 mod world;
 
+/// Makes a module of tests: each scenario on a world of its own.
 macro_rules! suite {
-    ($($scenario:ident,)*) => {
-        mod on_systemd {
+    ($module:ident, #[$test:meta], $world:expr, [$($scenario:ident,)*]) => {
+        mod $module {
             $(
-                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                #[$test]
                 async fn $scenario() {
-                    crate::scenarios::$scenario(&crate::real::Real::start()).await;
+                    crate::scenarios::$scenario(&$world).await;
                 }
             )*
         }
     };
 }
 
-suite! {
+macro_rules! on_both {
+    ($($scenario:ident,)*) => {
+        suite!(
+            on_systemd,
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)],
+            crate::real::Real::start(false),
+            [$($scenario,)*]
+        );
+        suite!(
+            on_the_fake,
+            #[tokio::test(start_paused = true)],
+            fleet_systemd::fake::FakeMachine::on_tokio_time(),
+            [$($scenario,)*]
+        );
+    };
+}
+
+// The bus has other ways to get signals and to lose systemd; the rest is the same code.
+suite!(
+    on_systemd_over_a_bus,
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)],
+    crate::real::Real::start(true),
+    [
+        a_hundred_units_in_one_batch,
+        job_results_are_systemds_own,
+        death_of_a_process_is_an_event,
+        reload_by_hand_loses_nothing,
+        power_loss_is_told_and_survived,
+    ]
+);
+
+on_both! {
     new_file_starts_without_a_reload,
     a_hundred_units_in_one_batch,
     restart_runs_the_changed_file,
@@ -41,4 +74,11 @@ suite! {
     reload_by_hand_loses_nothing,
     power_loss_is_told_and_survived,
     untaken_events_are_merged_and_the_last_state_is_kept,
+    stop_of_nothing_is_a_refusal,
+    needed_unit_takes_those_that_need_it_along,
+    start_while_stopping_waits_and_then_runs,
+    unit_that_restarts_by_itself_is_told,
+    unit_that_is_never_ready_times_out,
+    start_limit_is_a_failure_with_its_own_result,
+    instance_may_come_from_a_template_file,
 }

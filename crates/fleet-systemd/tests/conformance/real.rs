@@ -12,15 +12,17 @@ use fleet_systemd::dbus::{Address, DbusManager, Dirs};
 use crate::world::World;
 
 pub struct Real {
+    /// Over the bus of the machine's user, instead of the manager's private socket.
+    over_bus: bool,
     machine: Mutex<Machine>,
     _dir: tempfile::TempDir,
 }
 
 impl Real {
-    pub fn start() -> Real {
+    pub fn start(over_bus: bool) -> Real {
         let dir = tempfile::tempdir().expect("a folder for the machine");
         let machine = Machine::start(MachineSpec::numbered(1), dir.path()).expect("a machine");
-        Real { machine: Mutex::new(machine), _dir: dir }
+        Real { over_bus, machine: Mutex::new(machine), _dir: dir }
     }
 
     fn systemctl(&self, args: &[&str]) -> String {
@@ -39,16 +41,18 @@ impl Real {
 #[async_trait]
 impl World for Real {
     async fn manager(&self) -> Box<dyn UnitManager> {
-        let (socket, dirs) = {
+        let (address, dirs) = {
             let machine = self.machine.lock().expect("no panic elsewhere");
             let dirs = Dirs {
                 // A directory of our own and links from systemd's: the harder case of the two.
                 units_directory: machine.run_directory().join("fleet/units"),
                 unit_directory: machine.unit_directory().to_owned(),
             };
-            (machine.socket().to_owned(), dirs)
+            let bus = format!("unix:path={}", machine.runtime_directory().join("bus").display());
+            let socket = machine.socket().to_owned();
+            (if self.over_bus { Address::Bus(bus) } else { Address::Socket(socket) }, dirs)
         };
-        Box::new(DbusManager::connect(Address::Socket(socket), dirs).await.expect("systemd is there"))
+        Box::new(DbusManager::connect(address, dirs).await.expect("systemd is there"))
     }
 
     async fn command_line(&self, name: &UnitName) -> Option<String> {

@@ -169,8 +169,17 @@ pub async fn bound_pair_lives_and_dies_together(world: &dyn World) {
     start(&*manager, "kick@1.service").await;
     assert_eq!(state(&*manager, "main@1.service").await, "loaded active running success", "pulled in");
     world.kill_main(&unit_name("main@1.service")).await;
-    until(&mut events, "main@1.service", |status| status.active == "failed" && status.result == "signal").await;
-    until(&mut events, "kick@1.service", |status| status.active == "inactive").await;
+    // In no particular order: events of different units are merged apart.
+    let mut open = vec!["loaded failed failed signal main@1.service", "loaded inactive dead kick@1.service"];
+    let both = async {
+        while !open.is_empty() {
+            if let ManagerEvent::Changed(status) = events.recv().await.expect("events go on") {
+                let told = format!("{} {}", words(&status), status.name).replace("dead success", "dead");
+                open.retain(|wanted| *wanted != told);
+            }
+        }
+    };
+    within("the end of both", both).await;
     assert_eq!(world.command_line(&unit_name("kick@1.service")).await, None);
 }
 
@@ -259,6 +268,7 @@ pub async fn hanging_stop_holds_up_nobody_else(world: &dyn World) {
         state(&*manager, "slow.service").await
     };
     let seen = tokio::select! {
+        biased; // The stop is asked for first.
         _ = &mut stopping => panic!("the hanging stop cannot end first"),
         seen = quick => seen,
     };
@@ -376,4 +386,92 @@ pub async fn untaken_events_are_merged_and_the_last_state_is_kept(world: &dyn Wo
         }
     };
     within("the final states", taking).await;
+}
+
+pub async fn stop_of_nothing_is_a_refusal(world: &dyn World) {
+    let manager = world.manager().await;
+    assert_eq!(refusal(run(&*manager, "nowhere.service", Verb::Stop).await), NO_SUCH_UNIT);
+    write(&*manager, &[file("bad.service", "[Service]\nType=simple\n"), file("a.service", &sleeper(1000))]).await;
+    assert_eq!(refusal(run(&*manager, "bad.service", Verb::Stop).await), NO_SUCH_UNIT);
+    // A unit that is there and at rest is stopped already.
+    stop(&*manager, "a.service").await;
+}
+
+pub async fn needed_unit_takes_those_that_need_it_along(world: &dyn World) {
+    let manager = world.manager().await;
+    let needs = "[Unit]\nRequires=base.service\nAfter=base.service\n[Service]\nExecStart=/bin/sleep 1000\n";
+    write(&*manager, &[file("base.service", &sleeper(1000)), file("top.service", needs)]).await;
+    start(&*manager, "top.service").await;
+    assert_eq!(state(&*manager, "base.service").await, "loaded active running success");
+    assert_eq!(run(&*manager, "base.service", Verb::Restart).await, JobResult::Done);
+    assert_eq!(state(&*manager, "top.service").await, "loaded active running success", "restarted with it");
+    stop(&*manager, "base.service").await;
+    assert_eq!(state(&*manager, "top.service").await.split(' ').nth(1), Some("inactive"), "stopped with it");
+    // And what it needs must be there.
+    remove(&*manager, "base.service").await.expect("at rest");
+    assert_eq!(refusal(run(&*manager, "top.service", Verb::Start).await), NO_SUCH_UNIT);
+}
+
+pub async fn start_while_stopping_waits_and_then_runs(world: &dyn World) {
+    let manager = world.manager().await;
+    let mut events = manager.events().expect("first taker");
+    let slow = "[Service]\nExecStart=/bin/sleep 1000\nExecStop=/bin/sleep 1\n";
+    write(&*manager, &[file("a.service", slow)]).await;
+    start(&*manager, "a.service").await;
+    let again = async {
+        until(&mut events, "a.service", |status| status.active == "deactivating").await;
+        run(&*manager, "a.service", Verb::Start).await
+    };
+    let (stopped, started) = tokio::join!(run(&*manager, "a.service", Verb::Stop), again);
+    assert_eq!((stopped, started), (JobResult::Other("canceled".to_owned()), JobResult::Done));
+    assert_eq!(state(&*manager, "a.service").await, "loaded active running success");
+}
+
+pub async fn unit_that_restarts_by_itself_is_told(world: &dyn World) {
+    let manager = world.manager().await;
+    let mut events = manager.events().expect("first taker");
+    let stubborn = "[Service]\nExecStart=/bin/sleep 1000\nRestart=always\nRestartSec=300ms\n";
+    write(&*manager, &[file("a.service", stubborn)]).await;
+    start(&*manager, "a.service").await;
+    until(&mut events, "a.service", |status| status.active == "active").await;
+    world.kill_main(&unit_name("a.service")).await;
+    until(&mut events, "a.service", |status| words(status) == "loaded activating auto-restart signal").await;
+    until(&mut events, "a.service", |status| words(status) == "loaded active running success").await;
+    stop(&*manager, "a.service").await;
+}
+
+pub async fn unit_that_is_never_ready_times_out(world: &dyn World) {
+    let manager = world.manager().await;
+    let mute = "[Service]\nType=notify\nExecStart=/bin/sleep 1000\nTimeoutStartSec=1\n";
+    write(&*manager, &[file("a.service", mute)]).await;
+    assert_eq!(run(&*manager, "a.service", Verb::Start).await, JobResult::Other("failed".to_owned()));
+    assert_eq!(state(&*manager, "a.service").await, "loaded failed failed timeout");
+}
+
+pub async fn start_limit_is_a_failure_with_its_own_result(world: &dyn World) {
+    let manager = world.manager().await;
+    let other = "[Unit]\nAfter=a.service\n[Service]\nExecStart=/bin/sleep 1000\n";
+    let once = "[Service]\nType=oneshot\nExecStart=/bin/true\n";
+    // Another unit names it, so that it stays in memory, where systemd counts its starts.
+    write(&*manager, &[file("a.service", once), file("other.service", other)]).await;
+    start(&*manager, "other.service").await;
+    for _ in 0..5 {
+        start(&*manager, "a.service").await;
+    }
+    assert_eq!(run(&*manager, "a.service", Verb::Start).await, JobResult::Other("failed".to_owned()));
+    assert_eq!(state(&*manager, "a.service").await, "loaded failed failed start-limit-hit");
+    // Removed and written anew, it starts from nothing.
+    remove(&*manager, "a.service").await.expect("failed is at rest");
+    write(&*manager, &[file("a.service", once)]).await;
+    start(&*manager, "a.service").await;
+}
+
+pub async fn instance_may_come_from_a_template_file(world: &dyn World) {
+    let manager = world.manager().await;
+    write(&*manager, &[file("t@.service", "[Service]\nExecStart=/bin/sleep 100%i\n")]).await;
+    start(&*manager, "t@7.service").await;
+    assert_eq!(world.command_line(&unit_name("t@7.service")).await.as_deref(), Some("/bin/sleep 1007"));
+    // It is not ours, though: no file of that name was written.
+    assert_eq!(state(&*manager, "t@7.service").await, "nothing");
+    stop(&*manager, "t@7.service").await;
 }
