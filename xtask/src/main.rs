@@ -1,2 +1,54 @@
-//! See the crate description.
-fn main() {}
+//! Chores: `cargo xtask demo`, `cargo xtask test`, `cargo xtask bench`.
+//!
+//! Each installs what it needs and the machine lacks, so nothing has to be typed before it.
+
+mod bench;
+mod demo;
+mod run;
+mod setup;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Chores of the fleet workspace.
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Show the main job, for real: unit files become running services on three machines.
+    Demo,
+    /// What the demo shows; runs inside the cluster that `demo` brings up.
+    #[command(hide = true)]
+    DemoSteps,
+    /// Run the tests.
+    Test {
+        /// Only what takes about a minute: format, lints, unit and golden tests.
+        #[arg(long)]
+        quick: bool,
+    },
+    /// Measure, as ratios to a floor that is taken in the same run.
+    Bench(bench::Args),
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().chore {
+        Chore::Demo => demo::run(),
+        Chore::DemoSteps => demo::steps(),
+        Chore::Test { quick } => test::run(quick),
+        Chore::Bench(args) => bench::run(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(err) => {
+            run::say(&format!("error: {err}"));
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -7,7 +7,8 @@
 //! A transaction that gives a unit a file always writes the file, even if it is there: that raises the file's revision, and
 //! whoever is about to delete the file as unused, guarded by the revision it saw, loses. The reverse order is harmless too,
 //! because the file comes back with the unit. What falls through (a unit and its placement going at the same time) is found
-//! by the leader, through [`unused_files`].
+//! by the leader, through [`unused_files`]. While anything in the store cannot be read, nothing is collected: a value of a
+//! newer fleet may need any file.
 //!
 //! # Generations
 //! An agent refuses an older generation than it has seen, so a unit that is destroyed and created again must not begin at
@@ -218,7 +219,8 @@ pub fn change_placements(view: &View, changes: &[PlacementChange]) -> Result<Txn
 /// Deletes the files that nobody needs, one transaction each (for [`batch`]); the leader does this now and then.
 #[must_use]
 pub fn unused_files(view: &View) -> Vec<Txn> {
-    let keys = view.unused_files().iter().map(|hash| Key::File(*hash));
+    let unused = view.unused_files().iter().filter(|_| view.unreadable().is_empty());
+    let keys = unused.map(|hash| Key::File(*hash));
     let delete_seen = |key: Key| {
         let seen = view.mod_revision(&key)?;
         Some(Txn { guards: vec![Guard::ModRevision(key.to_string(), seen)], writes: vec![delete(&key)] })
@@ -427,7 +429,8 @@ fn activatable(unit: &UnitName, target: TargetState) -> Result<(), OpsError> {
 
 fn collect(view: &View, unit: &UnitName, hash: &UnitHash, txn: &mut Txn) {
     let key = Key::File(*hash);
-    if let Some(seen) = view.mod_revision(&key).filter(|_| view.is_only_user(unit, hash)) {
+    let collectable = view.unreadable().is_empty() && view.is_only_user(unit, hash);
+    if let Some(seen) = view.mod_revision(&key).filter(|_| collectable) {
         txn.guards.push(Guard::ModRevision(key.to_string(), seen));
         txn.writes.push(delete(&key));
     }

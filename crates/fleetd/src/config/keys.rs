@@ -35,7 +35,11 @@ pub const KEYS: &[Key] = &[
     used("verbosity", "0", "0: what an operator needs; 1: also why; 2: everything"),
     used("store", "", "where the cluster's memory is: `embedded` (a file on this machine)"),
     used("store_path", "", "the embedded store's file; default /var/lib/fleet/store.redb"),
-    used("listen", "", "where the API listens: unix:///path or host:port, with commas between; default unix:///run/fleet.sock, or the sockets that systemd passes"),
+    used(
+        "listen",
+        "",
+        "where the API listens: unix:///path or host:port, with commas between; default unix:///run/fleet.sock, or the sockets that systemd passes",
+    ),
     used("public_ip", "", "the address shown for this machine; empty: found by its default route"),
     used("metadata", "", "key=value pairs with commas between"),
     used("agent_ttl", "30s", "how long this machine may be silent before it counts as lost"),

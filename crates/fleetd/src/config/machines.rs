@@ -44,7 +44,6 @@ pub enum SystemdAt {
 
 /// Why a machines file cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[expect(missing_docs, reason = "the messages say it")]
 pub enum MachinesError {
     #[error("cannot read machines_file {path}")]
     Read {
@@ -101,8 +100,7 @@ struct Entry {
 pub fn read(path: &Path) -> Result<Vec<MachineConfig>, MachinesError> {
     let owned = || path.to_owned();
     let text = std::fs::read_to_string(path).map_err(|err| MachinesError::Read { path: owned(), err })?;
-    let file: File =
-        toml::from_str(&text).map_err(|err| MachinesError::Parse { path: owned(), err: Box::new(err) })?;
+    let file: File = toml::from_str(&text).map_err(|err| MachinesError::Parse { path: owned(), err: Box::new(err) })?;
     let n = file.machine.len();
     if n == 0 || MACHINES_MAX < n {
         return Err(MachinesError::Number { path: owned(), n });
@@ -110,8 +108,8 @@ pub fn read(path: &Path) -> Result<Vec<MachineConfig>, MachinesError> {
     let mut ids = BTreeSet::new();
     let mut machines = Vec::new();
     for (idx, entry) in file.machine.into_iter().enumerate() {
-        let id = MachineId::from_str(&entry.id)
-            .map_err(|err| MachinesError::Id { path: owned(), number: idx + 1, err })?;
+        let id =
+            MachineId::from_str(&entry.id).map_err(|err| MachinesError::Id { path: owned(), number: idx + 1, err })?;
         if !ids.insert(id.clone()) {
             return Err(MachinesError::Twice { path: owned(), id });
         }

@@ -81,7 +81,6 @@ impl fmt::Display for Source {
 
 /// Why the configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[expect(missing_docs, reason = "the messages say it")]
 pub enum ConfigError {
     #[error("cannot read configuration file {path}")]
     Read {
@@ -116,9 +115,8 @@ impl Settings {
     ) -> Result<Settings, ConfigError> {
         let mut settings = Settings::default();
         let default = Path::new(DEFAULT_FILE);
-        match file.or(default.exists().then_some(default)) {
-            Some(path) => settings.read_file(path)?,
-            None => (),
+        if let Some(path) = file.or(default.exists().then_some(default)) {
+            settings.read_file(path)?;
         }
         let environment: BTreeMap<String, String> = environment.collect();
         for key in KEYS {
@@ -136,8 +134,8 @@ impl Settings {
 
     fn read_file(&mut self, path: &Path) -> Result<(), ConfigError> {
         let text = std::fs::read_to_string(path).map_err(|err| ConfigError::Read { path: path.to_owned(), err })?;
-        let lines = ini::parse(&text)
-            .map_err(|err| ConfigError::Syntax { path: path.to_owned(), reason: err.to_string() })?;
+        let lines =
+            ini::parse(&text).map_err(|err| ConfigError::Syntax { path: path.to_owned(), reason: err.to_string() })?;
         for (name, (value, line)) in lines {
             match KEYS.iter().find(|key| key.name == name) {
                 Some(key) => self.set(key, value, Source::File(path.to_owned(), line)),
@@ -291,7 +289,8 @@ mod tests {
 
     #[test]
     fn later_sources_win() {
-        let ttl = |file, environment, flags| settings(file, environment, flags).map(|config| config.agent_ttl.as_secs());
+        let ttl =
+            |file, environment, flags| settings(file, environment, flags).map(|config| config.agent_ttl.as_secs());
         assert_eq!(ttl("", &[], &[]), Ok(30));
         assert_eq!(ttl("agent_ttl=10s", &[], &[]), Ok(10));
         assert_eq!(ttl("agent_ttl=10s", &[("FLEET_AGENT_TTL", "20s")], &[]), Ok(20));
@@ -301,17 +300,38 @@ mod tests {
 
     #[test]
     fn wrong_values_name_key_value_and_source() {
-        let rows: &[(&str, &[(&str, &str)], &str)] = &[
+        type Row<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str);
+        let rows: &[Row<'_>] = &[
             ("verbosity=x", &[], "verbosity = `x` (FILE, line 1): write a whole number from 0 to 2"),
-            ("\nagent_ttl=30", &[], "agent_ttl = `30` (FILE, line 2): write a duration with its unit, such as `30s`, `1m30s` or `500ms`"),
+            (
+                "\nagent_ttl=30",
+                &[],
+                "agent_ttl = `30` (FILE, line 2): write a duration with its unit, such as `30s`, `1m30s` or `500ms`",
+            ),
             ("agent_ttl=1s", &[], "agent_ttl = `1s` (FILE, line 1): at least 3 s, so that two renewals fit in"),
-            ("", &[("FLEET_DISABLE_ENGINE", "maybe")], "disable_engine = `maybe` (environment variable FLEET_DISABLE_ENGINE): write `true` or `false`"),
+            (
+                "",
+                &[("FLEET_DISABLE_ENGINE", "maybe")],
+                "disable_engine = `maybe` (environment variable FLEET_DISABLE_ENGINE): write `true` or `false`",
+            ),
             ("metadata=a=b,c", &[], "metadata = `a=b,c` (FILE, line 1): `c` has no `=`: write `key=value,key=value`"),
             ("public_ip=here", &[], "public_ip = `here` (FILE, line 1): write an IPv4 or IPv6 address"),
-            ("listen=unix://run/x", &[], "listen = `unix://run/x` (FILE, line 1): `unix://run/x` has no absolute path: write unix:///path"),
-            ("listen=localhost", &[], "listen = `localhost` (FILE, line 1): `localhost`: write unix:///path or host:port"),
+            (
+                "listen=unix://run/x",
+                &[],
+                "listen = `unix://run/x` (FILE, line 1): `unix://run/x` has no absolute path: write unix:///path",
+            ),
+            (
+                "listen=localhost",
+                &[],
+                "listen = `localhost` (FILE, line 1): `localhost`: write unix:///path or host:port",
+            ),
             ("store=mongo", &[], "store = `mongo` (FILE, line 1): write `embedded`"),
-            ("etcd_servers=http://h:2379", &[], "etcd_servers = `http://h:2379` (FILE, line 1): this version has no etcd store; say `store = embedded` to run this machine alone"),
+            (
+                "etcd_servers=http://h:2379",
+                &[],
+                "etcd_servers = `http://h:2379` (FILE, line 1): this version has no etcd store; say `store = embedded` to run this machine alone",
+            ),
             ("systemd_socket=/x", &[], "systemd_socket = `/x` (FILE, line 1): unit_directory is needed, too"),
             ("nonsense", &[], "configuration file FILE, line 1: `nonsense` has no `=`; write `key = value`"),
         ];
@@ -322,7 +342,8 @@ mod tests {
 
     #[test]
     fn old_and_unknown_keys_are_warnings() {
-        let config = settings("store=embedded\nenable_grpc=true\netcd_servers=x\ncolour=red", &[], &[]).expect("a config");
+        let config =
+            settings("store=embedded\nenable_grpc=true\netcd_servers=x\ncolour=red", &[], &[]).expect("a config");
         assert_eq!(config.warnings.len(), 3, "{:?}", config.warnings);
         assert!(config.warnings[0].contains("no key is called `colour`"), "{:?}", config.warnings);
     }

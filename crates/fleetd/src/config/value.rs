@@ -18,14 +18,6 @@ pub fn number(text: &str, range: std::ops::RangeInclusive<u64>) -> Result<u64, S
     text.parse().ok().filter(|number| range.contains(number)).ok_or_else(wanted)
 }
 
-/// Seconds with an optional fraction.
-pub fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds: Option<f64> = text.parse().ok();
-    seconds
-        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-        .ok_or_else(|| "write seconds, such as `1.5`".to_owned())
-}
-
 /// A duration as Go writes it: `30s`, `1m30s`, `1.5h`, `500ms`. The unit is required.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || "write a duration with its unit, such as `30s`, `1m30s` or `500ms`".to_owned();
@@ -102,7 +94,5 @@ mod tests {
         }
         assert_eq!((boolean("true"), boolean("F")), (Ok(true), Ok(false)));
         assert!(boolean("maybe").is_err() && boolean("").is_err());
-        assert_eq!(seconds("1.5"), Ok(Duration::from_millis(1_500)));
-        assert!(seconds("-1").is_err() && seconds("soon").is_err());
     }
 }

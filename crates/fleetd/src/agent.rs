@@ -1,0 +1,260 @@
+//! The agent's shell: carries out what the agent of fleet-core asks for and tells it what happened. It decides nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fleet_core::agent::{Agent, Effect, Event};
+use fleet_core::model::{MachineId, Placement, Revision, Timestamp, UnitState};
+use fleet_core::unit::{UnitHash, UnitName};
+use fleet_store::registry::{FileRecord, Key, Value as _, ops};
+use fleet_store::{Change, KeyValue, Keys, LeaseId, Store, StoreError};
+use fleet_systemd::{ManagerEvent, UnitManager};
+use tokio::sync::{mpsc, watch};
+
+use crate::clock;
+use crate::view::Backoff;
+
+/// Changes of placements that may wait for the agent; more, and the watch waits.
+const PLACEMENTS_QUEUE: usize = 64;
+
+/// Drives one machine until its task is dropped.
+///
+/// `lease` is the one that the machine's presence lives on; its states live on it, too.
+pub async fn run(
+    machine: MachineId,
+    store: Arc<dyn Store>,
+    manager: Arc<dyn UnitManager>,
+    mut lease: watch::Receiver<LeaseId>,
+    n_slices: u32,
+    resync: Duration,
+) {
+    let (results_tx, mut results) = mpsc::unbounded_channel();
+    let (placements_tx, mut placements) = mpsc::channel(PLACEMENTS_QUEUE);
+    // Dropped with this future, and so ended.
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(follow_placements(machine.clone(), Arc::clone(&store), resync, placements_tx));
+    let mut signals = manager.events().expect("the manager's events are taken once, here");
+    let shell = Shell { machine, store, manager, results: results_tx };
+    let mut agent = Agent::new(n_slices);
+    let mut wake: Option<Timestamp> = None;
+    let mut events = Vec::new();
+    loop {
+        let mut tick = false;
+        tokio::select! {
+            biased;
+            Some(event) = signals.recv() => events.push(from_manager(event)),
+            Some(event) = placements.recv() => events.push(event),
+            Some(event) = results.recv() => events.push(event),
+            Ok(()) = lease.changed() => events.push(Event::ReportsLost),
+            () = sleep_until(wake) => tick = true,
+        }
+        // What systemd said before a job's end is known before the job's end.
+        let mut said: Vec<Event> = std::iter::from_fn(|| signals.try_recv().ok()).map(from_manager).collect();
+        said.append(&mut events);
+        said.extend(std::iter::from_fn(|| placements.try_recv().ok()));
+        said.extend(std::iter::from_fn(|| results.try_recv().ok()));
+        if tick {
+            wake = None;
+            said.push(Event::Tick);
+        }
+        for event in &said {
+            note(&shell.machine, event);
+        }
+        for effect in agent.handle_all(clock::now(), said) {
+            tracing::debug!(machine = %shell.machine, ?effect, "agent");
+            match effect {
+                Effect::Wake(at) => wake = Some(at),
+                effect => {
+                    let lease = *lease.borrow();
+                    tasks.spawn(shell.clone().carry_out(effect, lease));
+                }
+            }
+        }
+        // Finished effects have told their result; only their handles are left.
+        while tasks.try_join_next().is_some() {}
+    }
+}
+
+async fn sleep_until(wake: Option<Timestamp>) {
+    match wake {
+        Some(at) => tokio::time::sleep(clock::until(at)).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn from_manager(event: ManagerEvent) -> Event {
+    match event {
+        ManagerEvent::Changed(status) => Event::Status(status),
+        ManagerEvent::Disconnected => Event::Disconnected,
+        ManagerEvent::Connected => Event::Connected,
+    }
+}
+
+/// Writes to the log what an operator wants to find there.
+fn note(machine: &MachineId, event: &Event) {
+    match event {
+        Event::Disconnected => tracing::warn!(%machine, "lost the connection to systemd; units go on running"),
+        Event::Connected => tracing::info!(%machine, "connected to systemd again"),
+        Event::LookFailed(reason) => tracing::warn!(%machine, reason, "cannot look at the machine"),
+        Event::FetchFailed(_, reason) => tracing::warn!(%machine, reason, "cannot fetch unit files"),
+        Event::Reported(Err(reason)) => tracing::warn!(%machine, reason, "cannot report unit states"),
+        Event::Ran(unit, verb, result) => match result {
+            Ok(ended) => tracing::info!(%machine, %unit, job = verb.as_str(), ?ended, "job ended"),
+            Err(reason) => {
+                tracing::warn!(%machine, %unit, job = verb.as_str(), reason, "the end of a job was not seen")
+            }
+        },
+        Event::Wrote(results) | Event::Removed(results) => {
+            for (unit, result) in results {
+                if let Err(reason) = result {
+                    tracing::warn!(%machine, %unit, reason, "unit file");
+                }
+            }
+        }
+        _ => tracing::trace!(%machine, ?event, "agent"),
+    }
+}
+
+#[derive(Clone)]
+struct Shell {
+    machine: MachineId,
+    store: Arc<dyn Store>,
+    manager: Arc<dyn UnitManager>,
+    results: mpsc::UnboundedSender<Event>,
+}
+
+impl Shell {
+    async fn carry_out(self, effect: Effect, lease: LeaseId) {
+        let text = |err: fleet_systemd::ManagerError| err.to_string();
+        let event = match effect {
+            Effect::Look => match self.manager.look().await {
+                Ok(look) => Event::Looked(look),
+                Err(err) => Event::LookFailed(err.to_string()),
+            },
+            Effect::Fetch(hashes) => self.fetch(hashes).await,
+            Effect::Write(files) => {
+                let names = files.iter().map(|file| file.name.clone());
+                let results = match self.manager.write(&files).await {
+                    Ok(results) => results.into_iter().map(|result| result.map_err(text)).collect(),
+                    Err(err) => vec![Err(err.to_string()); files.len()],
+                };
+                Event::Wrote(names.zip(results).collect())
+            }
+            Effect::WriteReceipt(name, receipt) => {
+                let result = self.manager.write_receipt(&name, &receipt).await.map_err(text);
+                Event::ReceiptWritten(name, result)
+            }
+            Effect::Run(name, verb) => {
+                let result = self.manager.run(&name, verb).await.map_err(text);
+                Event::Ran(name, verb, result)
+            }
+            Effect::Remove(names) => {
+                let results = match self.manager.remove(&names).await {
+                    Ok(results) => results.into_iter().map(|result| result.map_err(text)).collect(),
+                    Err(err) => vec![Err(err.to_string()); names.len()],
+                };
+                Event::Removed(names.into_iter().zip(results).collect())
+            }
+            Effect::Report(states) => Event::Reported(self.report(&states, lease).await),
+            Effect::Wake(_) => Event::Tick,
+        };
+        // The receiver is gone only when the agent is: then nobody is left to be told.
+        let _ = self.results.send(event);
+    }
+
+    async fn fetch(&self, hashes: Vec<UnitHash>) -> Event {
+        let mut files = Vec::new();
+        for hash in &hashes {
+            match self.store.read(&Key::File(*hash).one()).await {
+                Ok(snapshot) => {
+                    let record = snapshot.kvs.first().and_then(|kv| FileRecord::decode(&kv.value).ok());
+                    files.push((*hash, record.map(|record| record.canonical.into())));
+                }
+                Err(err) => return Event::FetchFailed(hashes, err.to_string()),
+            }
+        }
+        Event::Fetched(files)
+    }
+
+    async fn report(&self, states: &[(UnitName, Option<UnitState>)], lease: LeaseId) -> Result<(), String> {
+        let states = states.iter().map(|(name, state)| (name, state.as_ref()));
+        let txns = ops::report_states(&self.machine, states, lease).map_err(|err| err.to_string())?;
+        for txn in txns {
+            self.store.commit(&txn).await.map_err(|err| err.to_string())?;
+        }
+        Ok(())
+    }
+}
+
+/// Tells the placements of one machine: all of them, then each change; all of them again after a gap, and now and then
+/// without one, because watches have lost events before.
+async fn follow_placements(machine: MachineId, store: Arc<dyn Store>, resync: Duration, events: mpsc::Sender<Event>) {
+    let keys = Key::placements_of(&machine);
+    let mut backoff = Backoff::default();
+    loop {
+        match follow_once(&keys, &*store, resync, &events, &mut backoff).await {
+            Ok(Ended::NobodyListens) => return,
+            Ok(Ended::ResyncDue) => (),
+            Err(err) => {
+                tracing::warn!(%machine, error = %err, "lost sight of the placements; looking at all of them anew");
+                backoff.pause().await;
+            }
+        }
+    }
+}
+
+/// Why a watch was left although it works.
+enum Ended {
+    NobodyListens,
+    ResyncDue,
+}
+
+async fn follow_once(
+    keys: &Keys,
+    store: &dyn Store,
+    resync: Duration,
+    events: &mpsc::Sender<Event>,
+    backoff: &mut Backoff,
+) -> Result<Ended, StoreError> {
+    let snapshot = store.read(keys).await?;
+    let all = snapshot.kvs.iter().filter_map(placement).collect();
+    if events.send(Event::Placements(all)).await.is_err() {
+        return Ok(Ended::NobodyListens);
+    }
+    let mut watch = store.watch(keys, Revision(snapshot.revision.0 + 1)).await?;
+    let due = tokio::time::Instant::now() + resync;
+    loop {
+        let Ok(batch) = tokio::time::timeout_at(due, watch.next()).await else { return Ok(Ended::ResyncDue) };
+        let batch = batch?;
+        backoff.reset();
+        let changes = batch.changes.iter().filter_map(placement_change).collect();
+        if events.send(Event::PlacementsChanged(changes)).await.is_err() {
+            return Ok(Ended::NobodyListens);
+        }
+    }
+}
+
+/// An order as it stands in the store. One that cannot be read is left as if it were not there to be carried out, and said.
+fn placement(kv: &KeyValue) -> Option<(UnitName, Placement)> {
+    let Some(Key::Placement(_, name)) = Key::parse(&kv.key) else {
+        tracing::warn!(key = kv.key, "no placement has such a key");
+        return None;
+    };
+    match Placement::decode(&kv.value) {
+        Ok(placement) => Some((name, placement)),
+        Err(err) => {
+            tracing::warn!(key = kv.key, error = %err, "cannot read a placement");
+            None
+        }
+    }
+}
+
+fn placement_change(change: &Change) -> Option<(UnitName, Option<Placement>)> {
+    match change {
+        Change::Put(kv) => placement(kv).map(|(name, placement)| (name, Some(placement))),
+        Change::Delete { key, .. } => match Key::parse(key) {
+            Some(Key::Placement(_, name)) => Some((name, None)),
+            Some(_) | None => None,
+        },
+    }
+}

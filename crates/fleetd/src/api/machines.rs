@@ -1,0 +1,70 @@
+//! Handlers of `/machines` and `/version`.
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use fleet_api::v2;
+use fleet_core::model::MachineId;
+use fleet_store::TxnOutcome;
+use fleet_store::registry::{MetadataKey, ops};
+
+use super::problem::{Refused, bad_request, problem, unavailable};
+use super::units::body_of;
+use super::{Api, convert};
+
+/// Longest metadata value in bytes.
+const METADATA_VALUE_MAX: usize = 4_096;
+
+/// `GET /machines`.
+pub async fn list(State(api): State<Api>) -> Json<v2::MachineList> {
+    let view = api.view.read();
+    Json(v2::MachineList { revision: view.revision().0, machines: convert::machines(&view) })
+}
+
+/// `PATCH /machines/ID/metadata`. The ID may be the short one of a machine that is present.
+pub async fn patch_metadata(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Result<Json<v2::Changed>, Refused> {
+    let patch: v2::MetadataPatch = body_of(&body)?;
+    let machine = machine_of(&api, &id)?;
+    let mut changes = Vec::new();
+    let set = patch.set.into_iter().map(|(key, value)| (key, Some(value)));
+    for (key, value) in set.chain(patch.remove.into_iter().map(|key| (key, None))) {
+        let key: MetadataKey =
+            key.parse().map_err(|err: fleet_store::registry::MetadataKeyError| bad_request(err.to_string()))?;
+        match &value {
+            Some(value) if value.is_empty() => {
+                return Err(bad_request(format!("metadata {key} has an empty value: remove the key instead")).into());
+            }
+            Some(value) if METADATA_VALUE_MAX < value.len() => {
+                return Err(bad_request(format!(
+                    "the value of metadata {key} is longer than {METADATA_VALUE_MAX} bytes"
+                ))
+                .into());
+            }
+            Some(_) | None => changes.push((machine.clone(), key, value)),
+        }
+    }
+    let txn = ops::set_metadata(&changes).map_err(|err| bad_request(err.to_string()))?;
+    let outcome = api.store.commit(&txn).await.map_err(|err| unavailable(&err))?;
+    let (TxnOutcome::Committed(revision) | TxnOutcome::Conflict(revision)) = outcome;
+    api.view.reached(revision).await;
+    Ok(Json(v2::Changed { revision: revision.0 }))
+}
+
+fn machine_of(api: &Api, id: &str) -> Result<MachineId, Refused> {
+    let view = api.view.read();
+    let named: Vec<&MachineId> = view.machines().keys().filter(|machine| machine.is_named_by(id)).collect();
+    match named[..] {
+        [machine] => Ok(machine.clone()),
+        [] => Err(problem("unknown-machine", 404, format!("machine {id} is not present")).into()),
+        _ => Err(bad_request(format!("{id} names {} machines: give the whole ID", named.len())).into()),
+    }
+}
+
+/// `GET /version`.
+pub async fn version() -> Json<v2::Version> {
+    Json(v2::Version { version: env!("CARGO_PKG_VERSION").to_owned() })
+}

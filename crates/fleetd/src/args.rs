@@ -1,0 +1,76 @@
+//! The command line: one flag for each configuration key, and `--config`.
+
+use std::path::PathBuf;
+
+use clap::{Arg, ArgMatches, Command};
+
+use crate::config::{KEYS, Role};
+
+/// What was typed.
+#[derive(Debug)]
+pub struct Args {
+    /// `--config PATH`.
+    pub config: Option<PathBuf>,
+    /// Key and value of each other flag.
+    pub flags: Vec<(&'static str, String)>,
+}
+
+/// Reads the command line. Wrong use ends the process with code 2, `--help` and `--version` with 0.
+pub fn parse() -> Args {
+    let matches = command().get_matches_from(two_dashes(std::env::args()));
+    read(&matches)
+}
+
+fn command() -> Command {
+    let config = Arg::new("config").long("config").value_name("PATH").help("configuration file");
+    let keys = KEYS.iter().filter(|key| key.role == Role::Used).map(|key| {
+        let help = match key.default {
+            "" => key.help.to_owned(),
+            default => format!("{} [default: {default}]", key.help),
+        };
+        Arg::new(key.name).long(key.name.replace('_', "-")).value_name("VALUE").help(help)
+    });
+    Command::new("fleetd")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("The daemon of fleet. Every flag is also a key of the configuration file and a FLEET_... variable.")
+        .after_help("Commands for people are in fleetctl.")
+        .arg(config)
+        .args(keys)
+}
+
+fn read(matches: &ArgMatches) -> Args {
+    let value = |name: &str| matches.get_one::<String>(name).cloned();
+    let keys = KEYS.iter().filter(|key| key.role == Role::Used);
+    Args {
+        config: value("config").map(PathBuf::from),
+        flags: keys.filter_map(|key| Some((key.name, value(key.name)?))).collect(),
+    }
+}
+
+/// The original took `-config` for `--config` and the word `version` for `--version`; so do we.
+fn two_dashes(args: impl Iterator<Item = String>) -> impl Iterator<Item = String> {
+    args.enumerate().map(|(idx, arg)| {
+        let long = arg.strip_prefix('-').filter(|rest| 1 < rest.len() && !rest.starts_with('-'));
+        match long {
+            Some(rest) => format!("--{rest}"),
+            None if idx == 1 && arg == "version" => "--version".to_owned(),
+            None => arg,
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_in_both_spellings() {
+        command().debug_assert();
+        let line = ["fleetd", "-config", "/x", "--agent-ttl=10s", "-metadata", "a=b"].map(str::to_owned);
+        let args = read(&command().get_matches_from(two_dashes(line.into_iter())));
+        assert_eq!(args.config, Some("/x".into()));
+        assert_eq!(args.flags, [("metadata", "a=b".to_owned()), ("agent_ttl", "10s".to_owned())]);
+        let words = two_dashes(["fleetd", "version"].map(str::to_owned).into_iter());
+        assert_eq!(words.collect::<Vec<_>>(), ["fleetd", "--version"]);
+    }
+}

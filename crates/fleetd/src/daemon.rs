@@ -1,0 +1,142 @@
+//! Wiring: which part is started when, and what ends the process.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use fleet_core::model::MachineId;
+use fleet_store::embedded::Embedded;
+use fleet_store::registry::MachineRecord;
+use fleet_store::{Store, StoreError};
+use fleet_systemd::dbus::{Address, DbusManager, Dirs};
+use fleet_systemd::{ManagerError, UnitManager};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
+
+use crate::config::{Config, MachineConfig, SystemdAt};
+use crate::host::Host;
+use crate::listen::{self, ListenError};
+use crate::presence::Presence;
+use crate::view::{Backoff, SharedView};
+use crate::{agent, api, engine};
+
+/// Why the daemon could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    #[error("cannot create folder {path}")]
+    Folder {
+        path: String,
+        #[source]
+        err: std::io::Error,
+    },
+    #[error("cannot open the store")]
+    Store(#[source] StoreError),
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    #[error("cannot handle signals")]
+    Signals(#[source] std::io::Error),
+}
+
+/// Runs until SIGTERM or SIGINT. Units are left running.
+pub async fn run(config: Config) -> Result<(), DaemonError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(DaemonError::Signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(DaemonError::Signals)?;
+    let folder = config.store_path.parent().unwrap_or(Path::new("/"));
+    std::fs::create_dir_all(folder).map_err(|err| DaemonError::Folder { path: folder.display().to_string(), err })?;
+    let store: Arc<dyn Store> = Arc::new(Embedded::open(&config.store_path).await.map_err(DaemonError::Store)?);
+    let listeners = listeners(&config).await?;
+
+    // Everything ends with this set: dropping it aborts the tasks, and none of them has anything to undo.
+    let mut parts = JoinSet::new();
+    let view = SharedView::new();
+    parts.spawn(view.clone().follow(Arc::clone(&store), config.resync_interval));
+    let hosts = config.machines.iter().map(|machine| (machine.id.clone(), Host::new(machine))).collect();
+    let api = api::Api::new(Arc::clone(&store), view.clone(), hosts);
+    for listener in listeners {
+        parts.spawn(api::serve(api.clone(), listener));
+    }
+    let id = config.machines.first().map_or_else(String::new, |machine| machine.id.to_string());
+    for machine in config.machines.iter().cloned() {
+        parts.spawn(serve_machine(machine, Arc::clone(&store), config.clone()));
+    }
+    view.reached(fleet_core::model::Revision(0)).await;
+    if !config.disable_engine {
+        parts.spawn(engine::run(Arc::clone(&store), view, id));
+    }
+    let machines: Vec<&str> = config.machines.iter().map(|machine| machine.id.short()).collect();
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), machines = machines.join(","), "fleetd is up");
+    // Nobody listens when systemd did not start us: no error.
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    tokio::select! {
+        _ = terminate.recv() => (),
+        _ = interrupt.recv() => (),
+        Some(ended) = parts.join_next() => {
+            // A part ends by itself only by a defect; systemd starts us anew, and units do not notice.
+            tracing::error!(?ended, "a part of fleetd ended; so does fleetd");
+        }
+    }
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    tracing::info!("fleetd stops; units go on running");
+    Ok(())
+}
+
+async fn listeners(config: &Config) -> Result<Vec<listen::Listener>, DaemonError> {
+    let mut listeners = listen::passed()?;
+    // Sockets from systemd take the place of the default, not of what was asked for.
+    if listeners.is_empty() || !config.listen_is_default {
+        for address in &config.listen {
+            listeners.push(listen::bind(address).await?);
+        }
+    }
+    Ok(listeners)
+}
+
+async fn serve_machine(machine: MachineConfig, store: Arc<dyn Store>, config: Config) {
+    let record = MachineRecord {
+        public_ip: if machine.public_ip.is_empty() { default_address() } else { machine.public_ip.clone() },
+        metadata: machine.metadata.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        name: None,
+    };
+    let manager = connect(&machine).await;
+    let presence = Presence::announce(machine.id.clone(), record, config.agent_ttl, Arc::clone(&store)).await;
+    let lease = presence.lease();
+    tokio::join!(presence.keep(), agent::run(machine.id, store, manager, lease, config.slices, config.resync_interval));
+}
+
+/// Connects to the machine's systemd, however long that takes: without it the machine can run nothing and is not announced.
+async fn connect(machine: &MachineConfig) -> Arc<dyn UnitManager> {
+    let address = match &machine.systemd {
+        SystemdAt::System => Address::System,
+        SystemdAt::User => Address::User,
+        SystemdAt::Socket(path) => Address::Socket(path.clone()),
+    };
+    let dirs =
+        Dirs { units_directory: machine.units_directory.clone(), unit_directory: machine.unit_directory.clone() };
+    let mut backoff = Backoff::default();
+    loop {
+        match DbusManager::connect(address.clone(), dirs.clone()).await {
+            Ok(manager) => return Arc::new(manager),
+            Err(err) => {
+                warn_connect(&machine.id, &err);
+                backoff.pause().await;
+            }
+        }
+    }
+}
+
+fn warn_connect(machine: &MachineId, err: &ManagerError) {
+    tracing::warn!(%machine, error = %err, "cannot connect to systemd; trying again");
+}
+
+/// The address by which this machine reaches others: that of its default route, empty if there is none.
+fn default_address() -> String {
+    // Connecting a datagram socket sends nothing; it only chooses a route. The address is one reserved for documentation.
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").and_then(|socket| {
+        socket.connect("192.0.2.1:9")?;
+        socket.local_addr()
+    });
+    match socket {
+        Ok(address) if !address.ip().is_loopback() && !address.ip().is_unspecified() => address.ip().to_string(),
+        Ok(_) | Err(_) => String::new(),
+    }
+}

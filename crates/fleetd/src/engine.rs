@@ -1,0 +1,265 @@
+//! The engine's shell: takes the lead, feeds the engine of fleet-core, and writes its plans. It decides nothing.
+//!
+//! Every write is fenced by the leader's own key: a process that was paused while another took the lead can write nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fleet_core::engine::{Delta, Effect, Engine, Event, PlacementWrite, Plan, PlanGroup};
+use fleet_core::model::{Revision, Timestamp};
+use fleet_store::registry::ops::{self, OpsError, PlacementChange};
+use fleet_store::registry::{Key, LeaderRecord, View};
+use fleet_store::{Guard, LeaseId, Store, StoreError, Txn, TxnOutcome, Write};
+use tokio::task::JoinSet;
+
+use crate::clock;
+use crate::view::{Backoff, Changes, Listener, SharedView};
+
+/// How long the lead outlives its leader's last sign of life.
+const LEADER_TTL: Duration = Duration::from_secs(10);
+
+/// The leader's lease is kept alive this often.
+const RENEWAL: Duration = Duration::from_secs(3);
+
+/// Stands for leader, leads, and stands again when the lead is lost; until its task is dropped.
+///
+/// `id`: who this is, the same after a restart of the process.
+pub async fn run(store: Arc<dyn Store>, view: SharedView, id: String) {
+    let mut backoff = Backoff::default();
+    loop {
+        match take_lead(&store, &view, &id).await {
+            Ok((since, lease)) => {
+                tracing::info!(revision = since.0, "this engine leads");
+                backoff.reset();
+                lead(&store, &view, since, lease).await;
+                tracing::warn!("this engine does not lead any more");
+            }
+            Err(err) => {
+                tracing::warn!(error = %err, "cannot stand for leader; trying again");
+                backoff.pause().await;
+            }
+        }
+    }
+}
+
+/// Waits until nobody leads and takes the lead.
+async fn take_lead(store: &Arc<dyn Store>, view: &SharedView, id: &str) -> Result<(Revision, LeaseId), StoreError> {
+    let mut listener = view.listen();
+    loop {
+        let leader = view.read().leader().map(|(leader, since)| (leader.id.clone(), since));
+        match leader {
+            None => {
+                let lease = store.grant(LEADER_TTL).await?;
+                let record = LeaderRecord {
+                    id: id.to_owned(),
+                    version: env!("CARGO_PKG_VERSION").to_owned(),
+                    since: clock::now(),
+                };
+                match store.commit(&ops::take_lead(&record, lease)).await? {
+                    TxnOutcome::Committed(since) => {
+                        view.reached(since).await;
+                        return Ok((since, lease));
+                    }
+                    TxnOutcome::Conflict(revision) => {
+                        store.revoke(lease).await?;
+                        view.reached(revision).await;
+                    }
+                }
+            }
+            // It was this one before its restart: no need to wait for the old lease.
+            Some((leader, since)) if leader == id => {
+                let txn = Txn {
+                    guards: vec![ops::fence(since)],
+                    writes: vec![Write::Delete { key: Key::Leader.to_string() }],
+                };
+                let (TxnOutcome::Committed(revision) | TxnOutcome::Conflict(revision)) = store.commit(&txn).await?;
+                view.reached(revision).await;
+            }
+            Some(_) => listener.next(|_, _| ()).await,
+        }
+    }
+}
+
+/// Leads until the lead is lost.
+async fn lead(store: &Arc<dyn Store>, view: &SharedView, since: Revision, lease: LeaseId) {
+    let fence = ops::fence(since);
+    let mut listener = view.listen();
+    let mut engine = Engine::new();
+    let mut backoff = Backoff::default();
+    // Dropped, and so ended, with the lead.
+    let mut writing: JoinSet<Result<Revision, String>> = JoinSet::new();
+    let mut wake: Option<Timestamp> = None;
+    let mut renewal = tokio::time::interval(RENEWAL);
+    renewal.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut effects = look_anew(&mut engine, &mut listener);
+    loop {
+        for effect in std::mem::take(&mut effects) {
+            match effect {
+                Effect::Write(plan) => {
+                    tell(&plan);
+                    let txns = view_txns(&view.read(), &fence, &plan);
+                    writing.spawn(write(Arc::clone(store), txns));
+                }
+                Effect::Resync => {
+                    backoff.pause().await;
+                    effects = look_anew(&mut engine, &mut listener);
+                }
+                Effect::Wake(at) => wake = Some(at),
+            }
+        }
+        if !effects.is_empty() {
+            continue;
+        }
+        let event = tokio::select! {
+            event = listener.next(|view, changes| news(view, &changes, since)) => match event {
+                Some(event) => event,
+                None => return,
+            },
+            Some(written) = writing.join_next() => match written {
+                Ok(Ok(revision)) => {
+                    backoff.reset();
+                    Event::Written { revision }
+                }
+                Ok(Err(reason)) => {
+                    tracing::warn!(reason, "a plan was not written; everything is looked at anew");
+                    Event::NotWritten
+                }
+                Err(err) => {
+                    tracing::error!(error = %err, "writing a plan failed");
+                    Event::NotWritten
+                }
+            },
+            () = until(wake) => {
+                wake = None;
+                Event::Tick
+            }
+            _ = renewal.tick() => {
+                match store.keep_alive(lease).await {
+                    Ok(()) => continue,
+                    Err(StoreError::NoLease(_)) => return,
+                    Err(err) => {
+                        tracing::warn!(error = %err, "cannot renew the lead");
+                        continue;
+                    }
+                }
+            }
+        };
+        if matches!(event, Event::Snapshot { .. }) {
+            collect_unused_files(&**store, view, &fence).await;
+        }
+        effects = engine.handle(clock::now(), event);
+    }
+}
+
+async fn until(wake: Option<Timestamp>) {
+    match wake {
+        Some(at) => tokio::time::sleep(clock::until(at)).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn look_anew(engine: &mut Engine, listener: &mut Listener) -> Vec<Effect> {
+    let event = listener.look_anew(snapshot);
+    engine.handle(clock::now(), event)
+}
+
+fn snapshot(view: &View) -> Event {
+    Event::Snapshot { revision: view.revision(), cluster: view.cluster().clone() }
+}
+
+/// What the engine is told of changes; `None` if the lead is lost.
+fn news(view: &View, changes: &Changes, since: Revision) -> Option<Event> {
+    if view.leader().is_none_or(|(_, leads_since)| leads_since != since) {
+        return None;
+    }
+    let Changes::Keys(keys) = changes else { return Some(snapshot(view)) };
+    // Two keys can mean one change (a machine and its metadata): the engine takes the second as no change.
+    let deltas = keys.iter().filter_map(|key| delta(view, key)).collect();
+    Some(Event::Changed { revision: view.revision(), deltas })
+}
+
+fn delta(view: &View, key: &Key) -> Option<Delta> {
+    let cluster = view.cluster();
+    match key {
+        Key::Unit(name) => Some(match cluster.units.get(name) {
+            Some(unit) => Delta::UnitPut { name: name.clone(), unit: unit.clone() },
+            None => Delta::UnitRemoved { name: name.clone() },
+        }),
+        Key::Machine(id) | Key::Metadata(id, _) => Some(match cluster.machines.get(id) {
+            Some(machine) => Delta::MachinePut { id: id.clone(), machine: machine.clone() },
+            None => Delta::MachineRemoved { id: id.clone() },
+        }),
+        Key::Placement(machine, name) => Some(match view.placement(machine, name) {
+            Some(placement) => {
+                Delta::PlacementPut { machine: machine.clone(), name: name.clone(), placement: placement.clone() }
+            }
+            None => Delta::PlacementRemoved { machine: machine.clone(), name: name.clone() },
+        }),
+        Key::File(_) | Key::State(..) | Key::Leader => None,
+    }
+}
+
+fn tell(plan: &Plan) {
+    for write in plan.writes() {
+        match write {
+            PlacementWrite::Put { machine, name, placement } => {
+                tracing::info!(unit = %name, %machine, target = %placement.target, generation = %placement.generation, "placed");
+            }
+            PlacementWrite::Delete { machine, name } => tracing::info!(unit = %name, %machine, "taken away"),
+        }
+    }
+}
+
+/// The transactions of a plan, on the picture as it is now.
+fn view_txns(view: &View, fence: &Guard, plan: &Plan) -> Result<Vec<Txn>, OpsError> {
+    let mut groups = Vec::new();
+    for group in &plan.groups {
+        match ops::change_placements(view, &changes(group)) {
+            Ok(txn) => groups.push(txn),
+            // More units are tied together than a transaction holds: one after the other, deletions first.
+            Err(OpsError::TooBig(_)) => {
+                for change in changes(group) {
+                    groups.push(ops::change_placements(view, &[change])?);
+                }
+            }
+            Err(err) => return Err(err),
+        }
+    }
+    ops::batch(Some(fence), groups)
+}
+
+fn changes(group: &PlanGroup) -> Vec<PlacementChange> {
+    let change = |write: &PlacementWrite| {
+        let (machine, unit) = (write.machine().clone(), write.name().clone());
+        let placement = match write {
+            PlacementWrite::Put { placement, .. } => Some(placement.clone()),
+            PlacementWrite::Delete { .. } => None,
+        };
+        PlacementChange { machine, unit, placement }
+    };
+    group.writes.iter().map(change).collect()
+}
+
+/// Commits in order and stops at the first that is not committed. The revision of the last one.
+async fn write(store: Arc<dyn Store>, txns: Result<Vec<Txn>, OpsError>) -> Result<Revision, String> {
+    let mut last = Revision(0);
+    for txn in txns.map_err(|err| err.to_string())? {
+        match store.commit(&txn).await {
+            Ok(TxnOutcome::Committed(revision)) => last = revision,
+            Ok(TxnOutcome::Conflict(_)) => return Err("the cluster changed meanwhile".to_owned()),
+            Err(err) => return Err(err.to_string()),
+        }
+    }
+    Ok(last)
+}
+
+/// Removes unit files that no unit and no placement needs any more. A failure waits for the next time.
+async fn collect_unused_files(store: &dyn Store, view: &SharedView, fence: &Guard) {
+    let txns = ops::batch(Some(fence), ops::unused_files(&view.read()));
+    for txn in txns.unwrap_or_default() {
+        if let Err(err) = store.commit(&txn).await {
+            tracing::debug!(error = %err, "cannot collect unused unit files now");
+            return;
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! What is asked of a machine's own tools: `systemctl status` and `journalctl`.
+//!
+//! Their words are passed on as they are: nobody tells a unit's state better than systemd, and people know how to read it.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use fleet_core::unit::UnitName;
+use tokio::io::AsyncReadExt as _;
+use tokio::process::{Child, Command};
+
+use crate::config::MachineConfig;
+
+/// Longest wait for `systemctl status` and for journald to write what it holds.
+const TOOL_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Most bytes of one `systemctl status` that are passed on.
+const STATUS_BYTES_MAX: u64 = 4 << 20;
+
+/// Why a tool gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    #[error("cannot run `{program}`")]
+    Run {
+        program: String,
+        #[source]
+        err: std::io::Error,
+    },
+    #[error("`{program}` gave no answer within {} s", TOOL_TIMEOUT.as_secs())]
+    Timeout { program: String },
+}
+
+/// One machine's tools.
+#[derive(Clone, Debug)]
+pub struct Host {
+    enter: Vec<String>,
+    user: bool,
+}
+
+/// What to read of a journal.
+#[derive(Clone, Debug)]
+pub struct JournalRequest {
+    /// How many of the last lines.
+    pub lines: u32,
+    /// Go on as new lines come.
+    pub follow: bool,
+    /// journalctl's output mode.
+    pub output: String,
+    /// Only the unit's present run.
+    pub this_run: bool,
+}
+
+impl Host {
+    /// The tools of a machine.
+    pub fn new(machine: &MachineConfig) -> Host {
+        Host { enter: machine.enter.clone(), user: machine.user }
+    }
+
+    /// What `systemctl status` prints, and its exit code (3: not running, 4: no such unit).
+    pub async fn status(&self, name: &UnitName) -> Result<(String, i32), HostError> {
+        let mut command = self.systemctl();
+        command.args(["status", "--full", "--no-pager", "--lines=10", "--", name.as_str()]);
+        let (text, code) = self.answer("systemctl", command).await?;
+        Ok((text, code.unwrap_or(1)))
+    }
+
+    /// Starts `journalctl`; its output is the answer. It ends when the child is dropped.
+    pub async fn journal(&self, name: &UnitName, request: &JournalRequest) -> Result<Child, HostError> {
+        let mut command = self.tool("journalctl");
+        command.arg("--no-pager").arg(format!("--output={}", request.output)).arg(format!("--lines={}", request.lines));
+        if request.follow {
+            command.arg("--follow");
+        }
+        let invocation = if request.this_run { self.invocation(name).await? } else { None };
+        match invocation {
+            // The unit's own lines, and what the manager says of this run.
+            Some(id) => {
+                let of_manager = if self.user { "USER_INVOCATION_ID" } else { "INVOCATION_ID" };
+                command.arg(format!("_SYSTEMD_INVOCATION_ID={id}")).arg("+").arg(format!("{of_manager}={id}"))
+            }
+            None => command.arg(if self.user { "--user-unit" } else { "--unit" }).arg(name.as_str()),
+        };
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
+        command.spawn().map_err(|err| HostError::Run { program: "journalctl".to_owned(), err })
+    }
+
+    /// The ID of the unit's present or last run, after journald has written what it holds of it.
+    async fn invocation(&self, name: &UnitName) -> Result<Option<String>, HostError> {
+        let mut sync = self.tool("journalctl");
+        sync.arg("--sync");
+        self.answer("journalctl", sync).await?;
+        let mut command = self.systemctl();
+        command.args(["show", "--property=InvocationID", "--value", "--", name.as_str()]);
+        let (text, _) = self.answer("systemctl", command).await?;
+        Ok(Some(text.trim().to_owned()).filter(|id| !id.is_empty()))
+    }
+
+    fn systemctl(&self) -> Command {
+        let mut command = self.tool("systemctl");
+        if self.user {
+            command.arg("--user");
+        }
+        command
+    }
+
+    fn tool(&self, program: &str) -> Command {
+        let mut words = self.enter.iter().map(String::as_str).chain([program]);
+        let mut command = Command::new(words.next().expect("there is at least the program"));
+        command.args(words);
+        command
+    }
+
+    async fn answer(&self, program: &str, mut command: Command) -> Result<(String, Option<i32>), HostError> {
+        let failed = |err| HostError::Run { program: program.to_owned(), err };
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
+        let mut child = command.spawn().map_err(failed)?;
+        let mut stdout = child.stdout.take().expect("stdout is a pipe").take(STATUS_BYTES_MAX);
+        let run = async {
+            let mut bytes = Vec::new();
+            stdout.read_to_end(&mut bytes).await.map_err(failed)?;
+            let status = child.wait().await.map_err(failed)?;
+            Ok((String::from_utf8_lossy(&bytes).into_owned(), status.code()))
+        };
+        match tokio::time::timeout(TOOL_TIMEOUT, run).await {
+            Ok(answer) => answer,
+            Err(_) => Err(HostError::Timeout { program: program.to_owned() }),
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! The log: to the journal with its fields when systemd started us, else to stderr.
+
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::prelude::*;
+
+/// Starts it. `verbosity`: 0 info, 1 debug, 2 everything.
+pub fn start(verbosity: u64) {
+    let level = match verbosity {
+        0 => LevelFilter::INFO,
+        1 => LevelFilter::DEBUG,
+        _ => LevelFilter::TRACE,
+    };
+    // Only our own rooms: what libraries say below warnings is for their authors.
+    let ours = tracing_subscriber::filter::Targets::new()
+        .with_default(LevelFilter::WARN)
+        .with_targets(["fleetd", "fleet_store", "fleet_systemd", "fleet_core"].map(|target| (target, level)));
+    let registry = tracing_subscriber::registry().with(ours);
+    let journal = std::env::var_os("JOURNAL_STREAM").and_then(|_| tracing_journald::layer().ok());
+    match journal {
+        Some(journal) => registry.with(journal).init(),
+        None => {
+            let stderr = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
+            registry.with(stderr.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))).init();
+        }
+    }
+}

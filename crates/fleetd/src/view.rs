@@ -1,0 +1,187 @@
+//! The cluster as this daemon sees it: one picture, kept up to date by one watch, for the engine and the API alike.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::time::Duration;
+
+use fleet_core::model::Revision;
+use fleet_store::registry::{Key, View};
+use fleet_store::{Store, StoreError};
+use tokio::sync::{broadcast, watch};
+
+/// How many changes a listener may be behind before it is told to look at everything.
+const NEWS_QUEUE: usize = 1_024;
+
+/// First and longest pause after the store did not answer.
+const PAUSE_FIRST: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(10);
+
+/// Pauses that double until something works again.
+#[derive(Debug)]
+pub struct Backoff {
+    next: Duration,
+}
+
+impl Default for Backoff {
+    fn default() -> Backoff {
+        Backoff { next: PAUSE_FIRST }
+    }
+}
+
+impl Backoff {
+    /// Waits, longer each time.
+    pub async fn pause(&mut self) {
+        tokio::time::sleep(self.next).await;
+        self.next = (self.next * 2).min(PAUSE_MAX);
+    }
+
+    /// It works.
+    pub fn reset(&mut self) {
+        self.next = PAUSE_FIRST;
+    }
+}
+
+/// What changed in the picture.
+#[derive(Clone, Debug)]
+pub enum News {
+    /// These keys.
+    Changed(Arc<Vec<Key>>),
+    /// Perhaps everything: there was a gap.
+    Everything,
+}
+
+/// The shared picture. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct SharedView {
+    view: Arc<RwLock<View>>,
+    news: broadcast::Sender<News>,
+    revision: watch::Sender<Option<Revision>>,
+}
+
+/// Hears of changes.
+#[derive(Debug)]
+pub struct Listener {
+    view: SharedView,
+    news: broadcast::Receiver<News>,
+}
+
+impl SharedView {
+    /// An empty picture; `follow` fills it.
+    pub fn new() -> SharedView {
+        SharedView {
+            view: Arc::default(),
+            news: broadcast::Sender::new(NEWS_QUEUE),
+            revision: watch::Sender::new(None),
+        }
+    }
+
+    /// The picture as it is now. Do not hold it across an await.
+    pub fn read(&self) -> RwLockReadGuard<'_, View> {
+        // A poisoned lock means that taking in a change panicked; the picture is as whole as before it.
+        self.view.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the store was read at least once.
+    pub fn is_ready(&self) -> bool {
+        self.revision.borrow().is_some()
+    }
+
+    /// Waits until the picture shows at least `revision`.
+    pub async fn reached(&self, revision: Revision) {
+        let mut seen = self.revision.subscribe();
+        // The sender lives as long as `self`.
+        let _ = seen.wait_for(|seen| seen.is_some_and(|seen| revision <= seen)).await;
+    }
+
+    /// Hears of all changes from now on.
+    pub fn listen(&self) -> Listener {
+        Listener { view: self.clone(), news: self.news.subscribe() }
+    }
+
+    /// Keeps the picture up to date for as long as the process lives.
+    pub async fn follow(self, store: Arc<dyn Store>, resync: Duration) {
+        let mut backoff = Backoff::default();
+        loop {
+            if let Err(err) = self.follow_once(&*store, resync, &mut backoff).await {
+                tracing::warn!(error = %err, "lost sight of the store; units go on running, and all is looked at anew");
+                backoff.pause().await;
+            }
+        }
+    }
+
+    async fn follow_once(&self, store: &dyn Store, resync: Duration, backoff: &mut Backoff) -> Result<(), StoreError> {
+        let snapshot = store.read(&Key::all()).await?;
+        self.update(|view| {
+            view.resync(&snapshot);
+            Some(News::Everything)
+        });
+        let mut watch = store.watch(&Key::all(), Revision(snapshot.revision.0 + 1)).await?;
+        let due = tokio::time::Instant::now() + resync;
+        loop {
+            let Ok(batch) = tokio::time::timeout_at(due, watch.next()).await else { return Ok(()) };
+            let batch = batch?;
+            backoff.reset();
+            self.update(|view| {
+                let keys = view.apply(&batch);
+                (!keys.is_empty()).then(|| News::Changed(Arc::new(keys)))
+            });
+        }
+    }
+
+    /// Changes the picture and tells of it under one lock, so that who holds the lock has all news up to its revision.
+    fn update(&self, change: impl FnOnce(&mut View) -> Option<News>) {
+        let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(news) = change(&mut view) {
+            // No listener is no error.
+            let _ = self.news.send(news);
+        }
+        self.revision.send_replace(Some(view.revision()));
+    }
+}
+
+/// Which keys changed up to a picture.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Changes {
+    /// These.
+    Keys(BTreeSet<Key>),
+    /// Perhaps all.
+    Everything,
+}
+
+impl Listener {
+    /// Waits for news, then shows the picture together with all that changed up to it since the last call.
+    pub async fn next<T>(&mut self, look: impl FnOnce(&View, Changes) -> T) -> T {
+        let mut changes = Changes::Keys(BTreeSet::new());
+        match self.news.recv().await {
+            Ok(news) => changes.add(news),
+            Err(broadcast::error::RecvError::Lagged(_)) => changes = Changes::Everything,
+            // Not before the process ends: `view` holds a sender.
+            Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
+        }
+        let view = self.view.read();
+        loop {
+            match self.news.try_recv() {
+                Ok(news) => changes.add(news),
+                Err(broadcast::error::TryRecvError::Lagged(_)) => changes = Changes::Everything,
+                Err(_) => return look(&view, changes),
+            }
+        }
+    }
+
+    /// Drops what has been heard so far and shows the picture as it is.
+    pub fn look_anew<T>(&mut self, look: impl FnOnce(&View) -> T) -> T {
+        let view = self.view.read();
+        self.news = self.news.resubscribe();
+        look(&view)
+    }
+}
+
+impl Changes {
+    fn add(&mut self, news: News) {
+        match (&mut *self, news) {
+            (Changes::Everything, _) => (),
+            (changes, News::Everything) => *changes = Changes::Everything,
+            (Changes::Keys(keys), News::Changed(more)) => keys.extend(more.iter().cloned()),
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! What a build, a demo or a test needs of the machine, and how it gets there.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::run::{ChoreError, check, output, say};
+
+/// A program that must be there, and the Debian package that brings it.
+struct Need {
+    /// Any of these paths; a name without a slash is looked for in PATH.
+    programs: &'static [&'static str],
+    package: &'static str,
+    what_for: &'static str,
+}
+
+const NEEDS: &[Need] = &[
+    Need { programs: &["/usr/lib/systemd/systemd", "/lib/systemd/systemd"], package: "systemd", what_for: "machines" },
+    Need {
+        programs: &["/usr/lib/systemd/systemd-journald", "/lib/systemd/systemd-journald"],
+        package: "systemd",
+        what_for: "journals",
+    },
+    Need { programs: &["unshare", "nsenter", "flock"], package: "util-linux", what_for: "machines" },
+    Need { programs: &["mount"], package: "mount", what_for: "machines" },
+    Need { programs: &["hostname"], package: "hostname", what_for: "machines" },
+    Need { programs: &["find"], package: "findutils", what_for: "machines" },
+    Need { programs: &["/usr/bin/python3"], package: "python3", what_for: "the example's web server" },
+    Need { programs: &["curl"], package: "curl", what_for: "the example's sidekick" },
+];
+
+/// Installs what is missing, by apt-get.
+pub fn install() -> Result<(), ChoreError> {
+    let mut missing: Vec<&Need> = NEEDS.iter().filter(|need| !need.is_there()).collect();
+    missing.dedup_by_key(|need| need.package);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let packages: Vec<&str> = missing.iter().map(|need| need.package).collect();
+    let line = format!("apt-get install --yes --no-install-recommends {}", packages.join(" "));
+    if !is_root()? {
+        let what_for: Vec<&str> = missing.iter().map(|need| need.what_for).collect();
+        return Err(ChoreError::Other(format!(
+            "{} is missing (for {}), and only root may install it: run `{line}` as root, then try again",
+            packages.join(", "),
+            what_for.join(", ")
+        )));
+    }
+    say(&format!("installing {} (for this chore, by apt-get)", packages.join(", ")));
+    check(apt().args(["-qq", "update"]))?;
+    check(apt().args(["-qq", "install", "--yes", "--no-install-recommends"]).args(&packages))?;
+    match NEEDS.iter().find(|need| !need.is_there()) {
+        None => Ok(()),
+        Some(need) => {
+            let program = need.programs.join(" or ");
+            Err(ChoreError::Other(format!("{program} is still missing after package {} was installed", need.package)))
+        }
+    }
+}
+
+fn apt() -> Command {
+    let mut command = Command::new("apt-get");
+    command.env("DEBIAN_FRONTEND", "noninteractive");
+    command
+}
+
+fn is_root() -> Result<bool, ChoreError> {
+    Ok(output(Command::new("id").arg("-u"))?.trim() == "0")
+}
+
+impl Need {
+    fn is_there(&self) -> bool {
+        let in_path = |name: &str| {
+            let path = std::env::var_os("PATH").unwrap_or_default();
+            std::env::split_paths(&path).any(|folder| folder.join(name).is_file())
+        };
+        let is_there =
+            |program: &&str| if program.contains('/') { Path::new(program).is_file() } else { in_path(program) };
+        match self.programs.iter().any(|program| program.contains('/')) {
+            // Alternatives.
+            true => self.programs.iter().any(|program| is_there(&program)),
+            // All of them.
+            false => self.programs.iter().all(|program| is_there(&program)),
+        }
+    }
+}
