@@ -192,7 +192,7 @@ impl View {
         &self.unreadable
     }
 
-    /// The files that no unit and no placement needs any more.
+    /// The files that no readable unit and no readable placement needs.
     #[must_use]
     pub fn unused_files(&self) -> &BTreeSet<UnitHash> {
         &self.unused_files
