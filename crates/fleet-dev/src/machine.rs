@@ -321,10 +321,14 @@ impl Machine {
     /// Makes the machine's folder anew: everything but the home folder is as on the first boot.
     fn lay_out(&self) -> Result<(), DevError> {
         let run = self.folder.join("run");
-        match fs::remove_dir_all(&run) {
-            Ok(()) => (),
-            Err(err) if err.kind() == io::ErrorKind::NotFound => (),
-            Err(err) => return Err(DevError::file("cannot remove the old folder", &run)(err)),
+        // systemd leaves folders of mode 000 there, which an ordinary user cannot look into: rm(1) gets rid of them, the
+        // standard library does not.
+        let mut rm = Command::new("rm");
+        rm.args(["-rf", "--one-file-system", "--"]).arg(&run).stdin(Stdio::null());
+        let output = rm.output().map_err(|err| DevError::Program { program: "rm".to_owned(), err })?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            return Err(DevError::file("cannot remove the old folder", &run)(io::Error::other(said)));
         }
         let folders = [
             "etc",
@@ -365,9 +369,15 @@ impl Machine {
 
     fn not_ready(&self, part: &str, why: NotReady, process: &Process) -> DevError {
         let printed = fs::read_to_string(self.folder.join("boot.log")).unwrap_or_default();
-        let mut journalctl = Command::new("journalctl");
         // Its journal is in a file system that only the machine sees; through a process there we see it, too.
         let keeper = fs::read_to_string(self.folder.join("keeper")).unwrap_or_default();
+        if self.host.how == How::Root {
+            // Lets the journal take in what a process said that is gone already; it does so for root only.
+            let mut sync = Command::new("nsenter");
+            sync.args(["--target", keeper.trim(), "--mount", "journalctl", "--sync"]);
+            let _best_effort = sync.stdin(Stdio::null()).output();
+        }
+        let mut journalctl = Command::new("journalctl");
         journalctl.arg("--directory").arg(format!("/proc/{}/root/run/log/journal", keeper.trim()));
         journalctl.args(["--no-pager", "--quiet", "--output=cat"]);
         let journal = journalctl.stdin(Stdio::null()).stderr(Stdio::null()).output();

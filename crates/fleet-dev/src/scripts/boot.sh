@@ -61,7 +61,13 @@ delegate "$slice"
 # Where that is not allowed it does without.
 urgent='chrt --rr 1'
 $urgent true 2>/dev/null || urgent=
-NOTIFY_SOCKET=/run/fleet-dev/journal $urgent "$JOURNALD" </dev/null &
+# To mount things we had to be root in a user namespace. Systemd and the journal must have the user's own number again:
+# clients outside say it when they connect, and journalctl looks for it in the lines.
+as_user=
+[ "$MACHINE_USERNS" = no ] || as_user="unshare --user --map-user=$MACHINE_UID --map-group=$MACHINE_GID --"
+NOTIFY_SOCKET=/run/fleet-dev/journal $as_user $urgent "$JOURNALD" </dev/null &
+# Whoever enters needs a process in the namespaces that own the mounts; in a user namespace of its own it is not one.
+[ "$MACHINE_USERNS" = no ] || sleep infinity </dev/null &
 echo $! >"$folder/keeper"
 
 # The manager opens its log once, at its start: the journal must be there before.
@@ -70,11 +76,7 @@ read -r go
 
 enter_cgroup "$slice/user@$MACHINE_UID.service"
 echo $$ >"$folder/leader"
-set -- env -i \
+exec $as_user env -i \
     PATH="$PATH" LANG=C.UTF-8 HOME="$folder/home" SHELL=/bin/sh XDG_RUNTIME_DIR="$runtime" \
     NOTIFY_SOCKET=/run/fleet-dev/systemd \
-    "$SYSTEMD" --user --unit=basic.target
-# To mount things we had to be root in a user namespace. The manager must have the user's own number again: clients
-# outside say it when they connect, and it compares.
-[ "$MACHINE_USERNS" = no ] || set -- unshare --user --map-user="$MACHINE_UID" --map-group="$MACHINE_GID" -- "$@"
-exec "$@" </dev/null
+    "$SYSTEMD" --user --unit=basic.target </dev/null

@@ -10,5 +10,5 @@ if [ @USERNS@ = no ]; then
     exec nsenter --target "$leader" --mount --uts --cgroup -- "$@"
 fi
 # The mounts belong to the outer of two user namespaces, the user's own number exists in the inner one.
-exec nsenter --target "$(cat "$folder/keeper")" --user --mount --uts --cgroup -- \
+exec nsenter --target "$(cat "$folder/keeper")" --user --preserve-credentials --mount --uts --cgroup -- \
     nsenter --target "$leader" --user --preserve-credentials -- "$@"

@@ -18,11 +18,18 @@ pub struct Traces {
 impl Traces {
     pub fn of(leader: u32) -> Traces {
         let text = fs::read_to_string(format!("/proc/{leader}/cgroup")).expect("the leader is a process");
-        let names: BTreeSet<&str> = text.split(['/', '\n']).filter(|part| part.starts_with("fleet-dev-")).collect();
-        assert_eq!(names.len(), 1, "the leader is in one cell: {text}");
+        // The path of the cell within the hierarchies: up to and with the name that is ours.
+        let cell = |line: &str| {
+            let path = line.splitn(3, ':').nth(2)?;
+            let (before, after) = path.split_once("fleet-dev-")?;
+            let name = after.split('/').next()?;
+            Some(format!("{}fleet-dev-{name}", before.trim_start_matches('/')))
+        };
+        let cells: BTreeSet<String> = text.lines().filter_map(cell).collect();
+        assert_eq!(cells.len(), 1, "the leader is in one cell: {text}");
         let cgroups: BTreeSet<PathBuf> = cgroup_roots()
             .into_iter()
-            .flat_map(|root| names.iter().map(move |name| root.join(name)))
+            .flat_map(|root| cells.iter().map(move |cell| root.join(cell)))
             .filter(|path| path.is_dir())
             .collect();
         let mut processes = BTreeMap::new();

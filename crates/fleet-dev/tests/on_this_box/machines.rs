@@ -37,13 +37,12 @@ fn three_machines_are_three_machines() {
             format!("COREOS_PUBLIC_IPV4=127.77.0.1{n}\nCOREOS_PRIVATE_IPV4=127.77.0.1{n}")
         );
         UnixStream::connect(machine.socket()).expect("the private socket takes connections from the box");
-        // A unit with the same name everywhere that says where it is, as systemd and as its process see it. (With --sync
-        // it lives until journald has read the line; else journald may find no process any more, and so no unit.)
+        // A unit with the same name everywhere that says where it is, as systemd and as its process see it.
         write_unit(
             machine,
             "where.service",
-            "[Service]\nType=oneshot\nEnvironmentFile=/etc/environment\n\
-             ExecStart=/bin/sh -c 'echo %H $(hostname) %m $COREOS_PUBLIC_IPV4; journalctl --sync'\n",
+            "[Service]\nEnvironmentFile=/etc/environment\n\
+             ExecStart=/bin/sh -c 'echo %H $(hostname) %m $COREOS_PUBLIC_IPV4; exec sleep infinity'\n",
         );
         output(&mut systemctl(machine, &["start", "where"]));
         let mut journal = machine.command("timeout");
@@ -71,11 +70,22 @@ fn three_machines_are_three_machines() {
 fn journal_and_status_show_what_units_and_systemd_said() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let machine = Machine::start(MachineSpec::numbered(1), folder.path()).expect("a machine starts on this box");
-    write_unit(&machine, "bad.service", "[Service]\nExecStart=/bin/sh -c 'echo no luck; journalctl --sync; exit 3'\n");
+    // It fails only when the journal has its last words: journald does not learn the unit of a process that is gone. And
+    // `status` leaves out lines from before the moment at which systemd notes the start; with a process before it, that
+    // moment has passed.
+    output(machine.command("sh").args(["-c", "mkfifo $HOME/go"]));
+    let script = "echo no luck; read go <$HOME/go; exit 3";
+    let bad = format!("[Service]\nExecStartPre=/bin/true\nExecStart=/bin/sh -c '{script}'\n");
+    write_unit(&machine, "bad.service", &bad);
     output(&mut systemctl(&machine, &["start", "bad"]));
-    let mut journal = machine.command("timeout");
-    journal.args(["30", "journalctl", "--follow", "--lines=all", "--user-unit", "bad"]);
-    wait_for_line(journal, "Failed with result 'exit-code'");
+    let journal = || {
+        let mut journal = machine.command("timeout");
+        journal.args(["30", "journalctl", "--follow", "--lines=all", "--user-unit", "bad"]);
+        journal
+    };
+    wait_for_line(journal(), "no luck");
+    output(machine.command("sh").args(["-c", "echo >$HOME/go"]));
+    wait_for_line(journal(), "Failed with result 'exit-code'");
 
     let status = systemctl(&machine, &["status", "bad", "--no-pager"]).output().expect("systemctl is installed");
     assert_eq!(status.status.code(), Some(3), "systemctl's code for a unit that is not active");
@@ -247,6 +257,20 @@ fn what_outlives_even_the_wardens_is_swept_at_the_next_start() {
     assert_eq!(lines.count(), 2, "it says when it is up and when it is down");
     assert!(child.wait().expect("it is our child").success());
     assert_eq!(users_of(folder.path()), [""; 0]);
+}
+
+#[test]
+fn a_systemd_that_cannot_start_is_quoted_and_nothing_is_left() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    // systemd prefers units in the home folder, and this one hides the target that it is to start.
+    let units = folder.path().join("m1/home/.config/systemd/user");
+    fs::create_dir_all(&units).expect("our folder");
+    std::os::unix::fs::symlink("/dev/null", units.join("basic.target")).expect("our folder");
+    let err = Machine::start(MachineSpec::numbered(1), folder.path()).expect_err("it has no target").to_string();
+    assert!(err.contains("systemd of machine `m1` did not become ready: it ended with exit status: 1"), "{err}");
+    assert!(err.contains("basic.target"), "{err}");
+    assert_eq!(users_of(folder.path()), [""; 0]);
+    assert_eq!(fs::read_dir(folder.path()).expect("our folder").count(), 0);
 }
 
 #[test]
