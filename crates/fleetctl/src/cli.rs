@@ -6,13 +6,17 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::exit::Exit;
 
-/// Runs systemd units on a cluster of machines.
-///
-/// fleetctl gives ordinary unit files to fleetd, which decides on which machine each runs, hands it to that machine's systemd and
-/// keeps it so when machines come and go.
-///
-/// A unit may be named with or without its suffix (`hello` is `hello.service`) and by a path to its file. A command may be shortened
-/// to any beginning that no other command has.
+/// What stands over the list of commands. One text for `-h`, `--help` and `help`: scripts and people get the same.
+const ABOUT: &str = "\
+Runs systemd units on a cluster of machines.
+
+fleetctl gives ordinary unit files to fleetd, which decides on which machine each runs, hands it to that machine's systemd and \
+keeps it so when machines come and go.
+
+A unit may be named with or without its suffix (`hello` is `hello.service`) and by a path to its file. A command may be shortened \
+to any beginning that no other command has.";
+
+/// All that can be typed.
 #[derive(Debug, Parser)]
 #[command(
     name = "fleetctl",
@@ -20,8 +24,9 @@ use crate::exit::Exit;
     disable_version_flag = true,
     disable_help_flag = true,
     max_term_width = 100,
-    after_help = Exit::help(),
-    after_long_help = Exit::help()
+    about = ABOUT,
+    long_about = None,
+    after_help = Exit::help()
 )]
 pub struct Cli {
     #[command(flatten)]
@@ -223,11 +228,10 @@ pub struct Status {
     pub units: Vec<String>,
 }
 
+// Plain comments, for the parser would print them: `Text` is for people, `Json` is what the API says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// For people
     Text,
-    /// What the API says, as JSON
     Json,
 }
 
@@ -339,7 +343,7 @@ pub const DEV_MACHINES_MAX: i64 = 200;
 pub fn seconds(given: &str) -> Result<f64, String> {
     match given.parse::<f64>() {
         Ok(seconds) if 0.0 < seconds && seconds <= SECONDS_MAX => Ok(seconds),
-        Ok(_) | Err(_) => Err(format!("`{given}` is no number of seconds greater than 0 and at most {SECONDS_MAX}")),
+        Ok(_) | Err(_) => Err(format!("it is no number of seconds greater than 0 and at most {SECONDS_MAX}")),
     }
 }
 

@@ -82,7 +82,9 @@ fn plan_existing(
     let local = match read(name, path, wish.strictness)? {
         Some(local) => Some(local),
         None => match name.template() {
-            Some(template) => read(name, &path.with_file_name(template.as_str()), wish.strictness)?.map(Local::of_template),
+            Some(template) => {
+                read(name, &path.with_file_name(template.as_str()), wish.strictness)?.map(Local::of_template)
+            }
             None => None,
         },
     };
@@ -127,7 +129,9 @@ fn plan_new(name: &UnitName, path: &Path, wish: &Wish, known: &Known) -> Result<
         (Some(ours), local) => {
             planned.global = ours.global;
             change.from_template = true;
-            planned.warnings.extend(local.filter(|local| local.hash != ours.hash).map(|local| differs(&template, &local)));
+            planned
+                .warnings
+                .extend(local.filter(|local| local.hash != ours.hash).map(|local| differs(&template, &local)));
         }
         (None, Some(local)) => {
             planned.global = local.global;
@@ -220,18 +224,13 @@ fn checked(name: &UnitName, path: &Path, text: String, strictness: Strictness) -
             global: requirements.global,
             is_template: false,
         }),
-        Err(problems) => {
-            Err(CommandError::BrokenFile { path: path.to_owned(), name: name.to_string(), problems })
-        }
+        Err(problems) => Err(CommandError::BrokenFile { path: path.to_owned(), name: name.to_string(), problems }),
     }
 }
 
 fn differs(name: &UnitName, local: &Local) -> String {
     let what = if local.is_template { "local template unit file" } else { "local unit file" };
-    format!(
-        "WARNING: Unit {name} in registry differs from {what} {}. Add --replace to override.",
-        local.path.display()
-    )
+    format!("WARNING: Unit {name} in registry differs from {what} {}. Add --replace to override.", local.path.display())
 }
 
 #[cfg(test)]

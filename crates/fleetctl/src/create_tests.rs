@@ -45,9 +45,16 @@ impl Case {
         for (name, rest) in self.cluster.split_whitespace().filter_map(|one| one.split_once('=')) {
             let (word, desired) = rest.split_once(':').unwrap_or((rest, "inactive"));
             let parsed: UnitName = name.parse().expect("a unit name");
-            let local = checked(&parsed, Path::new("-"), text(word).to_owned(), Strictness::Lenient).expect("a good file");
-            let unit = v2::Unit { hash: local.hash.clone(), global: local.global, ..fixture::unit(name, state(desired)) };
-            let file = v2::UnitFile { name: name.to_owned(), hash: local.hash, text: local.text.clone(), canonical: local.text };
+            let local =
+                checked(&parsed, Path::new("-"), text(word).to_owned(), Strictness::Lenient).expect("a good file");
+            let unit =
+                v2::Unit { hash: local.hash.clone(), global: local.global, ..fixture::unit(name, state(desired)) };
+            let file = v2::UnitFile {
+                name: name.to_owned(),
+                hash: local.hash,
+                text: local.text.clone(),
+                canonical: local.text,
+            };
             known.units.insert(name.to_owned(), unit);
             known.template_files.insert(name.to_owned(), file);
         }
@@ -147,7 +154,8 @@ fn existing_units() {
 
 #[test]
 fn replacing() {
-    let refused = |state: &str| format!("error: can not replace Unit(a.service) in state '{state}', use the appropriate command");
+    let refused =
+        |state: &str| format!("error: can not replace Unit(a.service) in state '{state}', use the appropriate command");
     for (desired, command, allowed) in [
         ("inactive", "submit", true),
         ("loaded", "submit", false),

@@ -14,14 +14,13 @@ pub fn behind_their_command(cli: &Command, args: Vec<OsString>) -> Vec<OsString>
     let mut rest: VecDeque<OsString> = args.into();
     let mut front: Vec<OsString> = rest.pop_front().into_iter().collect();
     let mut moved = Vec::new();
-    while let Some(flag) = rest.pop_front_if(|arg| arg.to_str().is_some_and(is_flag)) {
-        let text = flag.to_str().expect("only UTF-8 was taken").to_owned();
+    while let Some(text) = rest.front().and_then(|arg| arg.to_str()).filter(|text| is_flag(text)).map(str::to_owned) {
         let (list, takes_value) = match (find(cli, &text), find_in_commands(cli, &text)) {
             (Some(arg), _) => (&mut front, takes_value(arg)),
             (None, Some(arg)) => (&mut moved, takes_value(arg)),
             (None, None) => (&mut front, false),
         };
-        list.push(flag);
+        list.extend(rest.pop_front());
         // `--flag=value` and `-n5` carry their value along.
         let carries = if text.starts_with("--") { text.contains('=') } else { 2 < text.len() };
         if takes_value && !carries {

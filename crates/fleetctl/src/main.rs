@@ -53,7 +53,7 @@ fn run(cli: Cli) -> Result<Exit, CommandError> {
         _ if cli.global.version => Command::Version,
         Some(command) => command,
         None => {
-            let help = Cli::command().render_long_help();
+            let help = Cli::command().render_help();
             Console::new(false).bytes(help.ansi().to_string().as_bytes())?;
             return Ok(Exit::Ok);
         }

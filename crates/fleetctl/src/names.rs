@@ -86,7 +86,9 @@ pub fn lookup_globs(arguments: &[Argument]) -> Option<Vec<String>> {
                 globs.insert(escape(name.as_str()));
                 globs.extend(name.template().map(|template| escape(template.as_str())));
             }
-            Argument::Pattern { globs: patterns, .. } => globs.extend(patterns.iter().map(|glob| glob.as_str().to_owned())),
+            Argument::Pattern { globs: patterns, .. } => {
+                globs.extend(patterns.iter().map(|glob| glob.as_str().to_owned()))
+            }
         }
     }
     (globs.len() <= LOOKUP_GLOBS_MAX).then(|| globs.into_iter().collect())
@@ -115,24 +117,21 @@ pub fn units_of<'a>(
     let mut seen = BTreeSet::new();
     for argument in arguments {
         match argument {
-            Argument::Unit { name, explicit, .. } => match known.get(name.as_str()) {
-                Some(unit) => {
-                    if seen.insert(unit.name.as_str()) {
-                        selected.push(Selected { unit, explicit: *explicit });
-                    }
+            Argument::Unit { name, explicit, .. } => {
+                if let Some(unit) = known.get(name.as_str()) {
+                    selected.extend(seen.insert(unit.name.as_str()).then_some(Selected { unit, explicit: *explicit }));
+                } else if *explicit {
+                    errors.push(CommandError::UnknownUnit { name: name.to_string() });
                 }
-                None if *explicit => errors.push(CommandError::UnknownUnit { name: name.to_string() }),
-                None => (),
-            },
+            }
             Argument::Pattern { given, globs } => {
-                let mut matches = known.values().filter(|unit| globs.iter().any(|glob| glob.matches(&unit.name))).peekable();
+                let mut matches =
+                    known.values().filter(|unit| globs.iter().any(|glob| glob.matches(&unit.name))).peekable();
                 if matches.peek().is_none() {
                     errors.push(CommandError::NoMatch { given: given.clone(), looked: IN_CLUSTER });
                 }
                 for unit in matches {
-                    if seen.insert(unit.name.as_str()) {
-                        selected.push(Selected { unit, explicit: false });
-                    }
+                    selected.extend(seen.insert(unit.name.as_str()).then_some(Selected { unit, explicit: false }));
                 }
             }
         }
@@ -255,7 +254,8 @@ fn files_in(
 }
 
 fn has_type(name: &str) -> bool {
-    !name.starts_with('.') && UnitType::ALL.iter().any(|(_, suffix)| name.rsplit_once('.').is_some_and(|(_, s)| s == *suffix))
+    !name.starts_with('.')
+        && UnitType::ALL.iter().any(|(_, suffix)| name.rsplit_once('.').is_some_and(|(_, s)| s == *suffix))
 }
 
 #[cfg(test)]

@@ -10,7 +10,9 @@ fn folder() -> tempfile::TempDir {
     for name in ["templates", "instances", "static", "empty", "instances/sub.service"] {
         fs::create_dir_all(path(name)).expect("a folder");
     }
-    for name in ["templates/web@.service", "static/db.service", "static/db.socket", "static/README", "static/.hid.service"] {
+    for name in
+        ["templates/web@.service", "static/db.service", "static/db.socket", "static/README", "static/.hid.service"]
+    {
         fs::write(path(name), "[Service]\nExecStart=/bin/true\n").expect("a file");
     }
     for name in ["web@1.service", "web@2.service"] {
@@ -63,7 +65,7 @@ fn directories_and_patterns_on_disk() {
     use Purpose::{Activate, Existing, Submit};
     let both = "web@1.service@%/instances/web@1.service? web@2.service@%/instances/web@2.service?";
     for purpose in [Submit, Activate, Existing] {
-        check(purpose, "%/instances/", &both.replace("instances/web", "instances/web"));
+        check(purpose, "%/instances/", both);
         check(purpose, "%/instances", both);
         check(purpose, "%/instances/*", both);
         check(purpose, "%/instances/web@?", both);
@@ -97,7 +99,10 @@ fn what_is_looked_up() {
         let given: Vec<String> = given.iter().map(|one| (*one).to_owned()).collect();
         lookup_globs(&arguments(&given, Purpose::Existing).0)
     };
-    assert_eq!(globs(&["a", "web@1", "web@2"]).expect("few"), ["a.service", "web@.service", "web@1.service", "web@2.service"]);
+    assert_eq!(
+        globs(&["a", "web@1", "web@2"]).expect("few"),
+        ["a.service", "web@.service", "web@1.service", "web@2.service"]
+    );
     assert_eq!(globs(&["a\\x2db"]).expect("few"), ["a\\\\x2db.service"]);
     let many: Vec<String> = (0..=LOOKUP_GLOBS_MAX).map(|n| format!("u{n}")).collect();
     assert_eq!(lookup_globs(&arguments(&many, Purpose::Existing).0), None);

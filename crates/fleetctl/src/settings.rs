@@ -42,9 +42,8 @@ impl Settings {
         let env = |name: &str| env(name).filter(|value| !value.is_empty());
         let given = args.endpoint.clone().or_else(|| env(ENDPOINT_ENV));
         let endpoint_text = given.as_deref().unwrap_or(DEFAULT_ENDPOINT);
-        let endpoint = endpoint_text
-            .parse()
-            .map_err(|err| CommandError::Endpoint { given: endpoint_text.to_owned(), err })?;
+        let endpoint =
+            endpoint_text.parse().map_err(|err| CommandError::Endpoint { given: endpoint_text.to_owned(), err })?;
         let timeout_s = match (&args.request_timeout, env(REQUEST_TIMEOUT_ENV)) {
             (Some(value), _) => seconds(value).map_err(|reason| CommandError::BadFlag {
                 flag: "request-timeout",
@@ -131,21 +130,17 @@ mod tests {
 
     #[test]
     fn nonsense_is_an_error() {
-        let no_number = "is no number of seconds greater than 0 and at most 100000000";
+        let no_number = "it is no number of seconds greater than 0 and at most 100000000";
         check(&[("endpoint", "fleet.sock")], &[], "cannot use `fleet.sock` as the endpoint");
         check(&[], &[("FLEETCTL_ENDPOINT", "unix://var/run/x")], "cannot use `unix://var/run/x` as the endpoint");
         for bad in ["soon", "0", "-1", "nan", "inf", "1e9"] {
             check(
                 &[],
                 &[("FLEETCTL_REQUEST_TIMEOUT", bad)],
-                &format!("environment variable `FLEETCTL_REQUEST_TIMEOUT` has the value `{bad}`: `{bad}` {no_number}"),
+                &format!("environment variable `FLEETCTL_REQUEST_TIMEOUT` has the value `{bad}`: {no_number}"),
             );
         }
-        check(
-            &[("request-timeout", "0")],
-            &[],
-            &format!("`--request-timeout` has the value `0`: `0` {no_number}"),
-        );
+        check(&[("request-timeout", "0")], &[], &format!("`--request-timeout` has the value `0`: {no_number}"));
         check(
             &[],
             &[("FLEETCTL_DEBUG", "maybe")],

@@ -160,19 +160,14 @@ fn judge_one(placement: &Placement, expected: &Expected, name: &str) -> Verdict 
     let Some(state) = &placement.state else {
         return Verdict::Waiting(Why::Silent { machine: machine() });
     };
-    let doing = || {
-        Verdict::Waiting(Why::Doing { machine: machine(), active: state.active.clone(), sub: state.sub.clone() })
-    };
+    let doing =
+        || Verdict::Waiting(Why::Doing { machine: machine(), active: state.active.clone(), sub: state.sub.clone() });
     // What is said of an older order says nothing of ours: neither its error nor its `failed`.
     if state.generation < expected.generation || state.restarts < expected.restarts {
         return doing();
     }
     let failed = || {
-        Verdict::Failed(Failure::State {
-            machine: machine(),
-            ip: placement.ip.clone(),
-            state: Box::new(state.clone()),
-        })
+        Verdict::Failed(Failure::State { machine: machine(), ip: placement.ip.clone(), state: Box::new(state.clone()) })
     };
     if !state.error.is_empty() {
         return failed();

@@ -66,14 +66,18 @@ fn what_systemd_says_of_a_start() {
 
 #[test]
 fn what_is_said_of_an_older_order_is_not_of_ours() {
-    let old_failure = placed("a.service", UnitState { error: "cannot write".to_owned(), ..state("failed", "failed", "exit-code") });
+    let old_failure =
+        placed("a.service", UnitState { error: "cannot write".to_owned(), ..state("failed", "failed", "exit-code") });
     let order = Expected { goal: Goal::Launched, generation: 2, restarts: 0 };
     let mut unit = Unit { generation: 2, ..old_failure };
     check_at(Some(&unit), &order, "waiting: failed (failed) on 4f1c2a7d...");
     unit.placements[0].state.as_mut().expect("a state").generation = 2;
     check_at(Some(&unit), &order, &format!("failed: failed on {ON}: failed (failed), Result: exit-code, cannot write"));
     // A newer order than ours that was carried out is as good.
-    let newer = Unit { generation: 9, ..placed("a.service", UnitState { generation: 9, ..state("active", "running", "success") }) };
+    let newer = Unit {
+        generation: 9,
+        ..placed("a.service", UnitState { generation: 9, ..state("active", "running", "success") })
+    };
     check_at(Some(&newer), &order, "reached");
 }
 
@@ -131,7 +135,8 @@ fn global_units_are_there_when_all_machines_are() {
 
 #[test]
 fn stopping_and_loading() {
-    let mut unit = Unit { desired_state: State::Loaded, ..placed("a.service", state("deactivating", "stop", "success")) };
+    let mut unit =
+        Unit { desired_state: State::Loaded, ..placed("a.service", state("deactivating", "stop", "success")) };
     fn at(unit: &mut Unit) -> &mut UnitState {
         unit.placements[0].state.as_mut().expect("a state")
     }
@@ -142,7 +147,8 @@ fn stopping_and_loading() {
     check(Some(&unit), Goal::Loaded, "reached");
     *at(&mut unit) = UnitState { reached: State::Loaded, ..state("failed", "failed", "signal") };
     check(Some(&unit), Goal::Loaded, "reached");
-    *at(&mut unit) = UnitState { reached: State::Loaded, load: "bad-setting".to_owned(), ..state("inactive", "dead", "") };
+    *at(&mut unit) =
+        UnitState { reached: State::Loaded, load: "bad-setting".to_owned(), ..state("inactive", "dead", "") };
     check(Some(&unit), Goal::Loaded, &format!("failed: failed on {ON}: inactive (dead), Load: bad-setting"));
     *at(&mut unit) =
         UnitState { reached: State::Loaded, error: "the disk is full".to_owned(), ..state("inactive", "dead", "") };
@@ -184,7 +190,8 @@ fn destroying() {
 
 #[test]
 fn sentences() {
-    let busy = Why::Doing { machine: "4f1c2a7d00".to_owned(), active: "activating".to_owned(), sub: "start-pre".to_owned() };
+    let busy =
+        Why::Doing { machine: "4f1c2a7d00".to_owned(), active: "activating".to_owned(), sub: "start-pre".to_owned() };
     assert_eq!(busy.sentence("web@1.service"), "waiting for web@1.service: activating (start-pre) on 4f1c2a7d...");
     assert_eq!(
         Why::NoMachine("3 machines: lack disk=ssd".to_owned()).sentence("web@1.service"),

@@ -72,10 +72,7 @@ async fn run(
 }
 
 /// The units that are meant, with the place of their files.
-fn wanted(
-    arguments: &[Argument],
-    known: &BTreeMap<String, v2::Unit>,
-) -> (Vec<(UnitName, PathBuf)>, Vec<CommandError>) {
+fn wanted(arguments: &[Argument], known: &BTreeMap<String, v2::Unit>) -> (Vec<(UnitName, PathBuf)>, Vec<CommandError>) {
     let (patterns, units): (Vec<Argument>, Vec<Argument>) =
         arguments.iter().cloned().partition(|argument| matches!(argument, Argument::Pattern { .. }));
     let mut wanted: Vec<(UnitName, PathBuf)> = Vec::new();
@@ -145,7 +142,9 @@ async fn carry_out(
                 let is_new = match result.outcome {
                     v2::Outcome::Created => true,
                     v2::Outcome::Replaced => target == v2::State::Inactive,
-                    v2::Outcome::Changed | v2::Outcome::Unchanged | v2::Outcome::Destroyed | v2::Outcome::Refused => false,
+                    v2::Outcome::Changed | v2::Outcome::Unchanged | v2::Outcome::Destroyed | v2::Outcome::Refused => {
+                        false
+                    }
                 };
                 if is_new {
                     session.console.line(&format!("Unit {} inactive", result.name))?;

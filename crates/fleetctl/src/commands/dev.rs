@@ -35,12 +35,13 @@ pub async fn run(console: &Console, args: Dev) -> Result<Exit, CommandError> {
     for machine in cluster.machines() {
         let spec = machine.spec();
         let metadata = table::metadata(&spec.metadata);
-        console.talk(&format!("  {}  {}  {}  {metadata}", spec.name, short_id(&spec.id), spec.address).trim_end());
+        console.talk(format!("  {}  {}  {}  {metadata}", spec.name, short_id(&spec.id), spec.address).trim_end());
     }
     console.talk(&format!("{n_machines} machines and fleetd are up after {:.1} s", begun.elapsed().as_secs_f64()));
     console.talk(&format!("fleetd's log: {}", cluster.fleetd_log().display()));
     // Only hints of other commands are the poorer without it.
-    let record = Record::write(&endpoint).map_err(|err| console.debug(&format!("no record of this cluster: {err}"))).ok();
+    let record =
+        Record::write(&endpoint).map_err(|err| console.debug(&format!("no record of this cluster: {err}"))).ok();
     let result = match args.command.split_first() {
         Some((program, arguments)) => run_command(program, arguments, &endpoint, &mut signals).await,
         None => {
@@ -114,9 +115,9 @@ fn find_fleetd() -> Result<PathBuf, CommandError> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = ours.iter().cloned().chain(std::env::split_paths(&path));
     let mut candidates = folders.map(|folder| folder.join("fleetd"));
-    candidates.find(|candidate| candidate.is_file()).ok_or_else(|| CommandError::NoFleetd {
-        beside: ours.unwrap_or_default().display().to_string(),
-    })
+    candidates
+        .find(|candidate| candidate.is_file())
+        .ok_or_else(|| CommandError::NoFleetd { beside: ours.unwrap_or_default().display().to_string() })
 }
 
 /// The machines `m1` to `mN`, with the metadata of `--metadata m1:disk=ssd,zone=a`.
@@ -161,7 +162,11 @@ mod tests {
     #[test]
     fn metadata_of_machines() {
         check(1, &[], "m1[]");
-        check(11, &["m2:disk=ssd,zone=a", "m11:x=y=z", "m2:disk=hdd"], "m1[] m2[disk=hdd,zone=a] m3[] m4[] m5[] m6[] m7[] m8[] m9[] m10[] m11[x=y=z]");
+        check(
+            11,
+            &["m2:disk=ssd,zone=a", "m11:x=y=z", "m2:disk=hdd"],
+            "m1[] m2[disk=hdd,zone=a] m3[] m4[] m5[] m6[] m7[] m8[] m9[] m10[] m11[x=y=z]",
+        );
         check(2, &["m3:a=b"], "`--metadata` has the value `m3:a=b`: there is no machine `m3`, only m1, m2");
         check(2, &["a=b"], "`--metadata` has the value `a=b`: write MACHINE:KEY=VALUE,..., such as `m1:disk=ssd`");
         check(2, &["m1:a"], "`--metadata` has the value `m1:a`: `a` is no metadata: write KEY=VALUE");

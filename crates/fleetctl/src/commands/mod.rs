@@ -29,9 +29,9 @@ pub async fn run(command: Command, settings: Settings, console: &Console) -> Res
     match command {
         Command::Version => {
             console.line(&format!("fleetctl version {}", env!("CARGO_PKG_VERSION")))?;
-            return Ok(Exit::Ok);
+            Ok(Exit::Ok)
         }
-        Command::Dev(args) => return dev::run(console, args).await,
+        Command::Dev(args) => dev::run(console, args).await,
         command => with_cluster(command, &Session::open(settings, console)?).await,
     }
 }

@@ -222,7 +222,8 @@ impl<F: FnMut(&str, Option<&v2::Unit>) -> Result<(), CommandError>> Waiter<'_, '
     fn show_bar(&self) {
         let bar = self.session.console.bar();
         bar.set_length(self.order.expected.len() as u64);
-        let template = if self.order.expected.len() == 1 { "{spinner} {wide_msg}" } else { "{spinner} {pos}/{len} {wide_msg}" };
+        let template =
+            if self.order.expected.len() == 1 { "{spinner} {wide_msg}" } else { "{spinner} {pos}/{len} {wide_msg}" };
         bar.set_style(ProgressStyle::with_template(template).expect("the template is well formed"));
         self.session.console.show_bar();
         bar.enable_steady_tick(Duration::from_millis(100));

@@ -3,6 +3,7 @@
 use std::error::Error;
 
 use anstyle::{AnsiColor, Style};
+use fleet_api::ClientError;
 
 use crate::error::CommandError;
 
@@ -13,17 +14,7 @@ pub const DETAILS_MAX: usize = 50;
 pub fn render(err: &CommandError) -> String {
     let bold = |color: AnsiColor| color.on_default().bold();
     let mut lines = vec![labelled(bold(AnsiColor::Red), "error", &err.to_string())];
-    let mut last = err.to_string();
-    let mut source = err.source();
-    while let Some(cause) = source {
-        let text = cause.to_string();
-        // Wrappers that only repeat what they wrap are left out.
-        if text != last {
-            lines.push(format!("  cause: {text}"));
-        }
-        source = cause.source();
-        last = text;
-    }
+    lines.extend(causes(err).iter().map(|cause| format!("  cause: {cause}")));
     let details = err.details();
     lines.extend(details.iter().take(DETAILS_MAX).map(|detail| format!("  {detail}")));
     if DETAILS_MAX < details.len() {
@@ -33,6 +24,26 @@ pub fn render(err: &CommandError) -> String {
         lines.push(labelled(bold(AnsiColor::Cyan), "hint", &hint));
     }
     lines.join("\n")
+}
+
+/// What is under `err`, outermost first.
+fn causes(err: &CommandError) -> Vec<String> {
+    let mut chain = Vec::new();
+    let mut next = err.source();
+    while let Some(cause) = next {
+        chain.push(cause.to_string());
+        next = cause.source();
+    }
+    match (err, chain.as_slice()) {
+        // Between our own words and the system's there are only the HTTP library's layers.
+        (
+            CommandError::Api { err: ClientError::Unreachable { .. }, .. } | CommandError::WatchLost { .. },
+            [ours, .., root],
+        ) => {
+            vec![ours.clone(), root.clone()]
+        }
+        _ => chain,
+    }
 }
 
 fn labelled(style: Style, label: &str, text: &str) -> String {

@@ -118,14 +118,16 @@ mod tests {
             ]
         );
         // Back to what was said before the last time is news again.
-        assert_eq!(spoken.lines(&one, 2, QUIET_MS + 3), ["waiting for a.service: activating (start-pre) on 4f1c2a7d..."]);
+        assert_eq!(
+            spoken.lines(&one, 2, QUIET_MS + 3),
+            ["waiting for a.service: activating (start-pre) on 4f1c2a7d..."]
+        );
     }
 
     #[test]
     fn many_are_counted_and_the_stuck_are_grouped() {
         let mut spoken = Spoken::default();
-        let mut many: BTreeMap<String, Why> =
-            (0..40).map(|n| (format!("w{n:02}.service"), doing("start"))).collect();
+        let mut many: BTreeMap<String, Why> = (0..40).map(|n| (format!("w{n:02}.service"), doing("start"))).collect();
         many.extend((0..5).map(|n| (format!("x{n}.service"), Why::NoMachine("2 machines: lack disk=ssd".to_owned()))));
         assert_eq!(
             spoken.lines(&many, 300, QUIET_MS),
@@ -148,9 +150,6 @@ mod tests {
         let one = pending(&[("a.service", doing("start-pre"))]);
         assert_eq!(status_line(&one, 3), "waiting for a.service: activating (start-pre) on 4f1c2a7d...");
         let two = pending(&[("a.service", doing("start-pre")), ("b.service", Why::NotPlaced)]);
-        assert_eq!(
-            status_line(&two, 3),
-            "waiting for 2 of 3 units; a.service: activating (start-pre) on 4f1c2a7d..."
-        );
+        assert_eq!(status_line(&two, 3), "waiting for 2 of 3 units; a.service: activating (start-pre) on 4f1c2a7d...");
     }
 }

@@ -35,7 +35,7 @@ fn place(machine: &str, ip: Option<&str>) -> Placement {
 }
 
 #[track_caller]
-fn check<Row>(columns: &Columns<Row>, rows: &[Row], fields: Option<&str>, full: bool, expected: &Expect) {
+fn check<Row>(columns: &Columns<Row>, rows: &[Row], fields: Option<&str>, full: bool, expected: Expect) {
     let chosen = columns.choose(fields).expect("columns");
     expected.assert_eq(&arrows(&chosen.render(rows, full, false)));
 }
@@ -43,17 +43,29 @@ fn check<Row>(columns: &Columns<Row>, rows: &[Row], fields: Option<&str>, full: 
 // The three samples of the reference, to the byte.
 #[test]
 fn samples_of_the_original() {
-    check(&unit_files(), &[global(), hello()], None, false, &expect![[r#"
+    check(
+        &unit_files(),
+        &[global(), hello()],
+        None,
+        false,
+        expect![[r#"
         UNIT→→HASH→DSTATE→→STATE→→TARGET
         glob.service→03ec2aa→launched→-→→global
         hello.service→8a62c40→launched→launched→4f1c2a7d.../10.77.13.11
-    "#]]);
-    check(&units(), &unit_rows(&[global(), hello()]), None, false, &expect![[r#"
+    "#]],
+    );
+    check(
+        &units(),
+        &unit_rows(&[global(), hello()]),
+        None,
+        false,
+        expect![[r#"
         UNIT→→MACHINE→→→ACTIVE→SUB
         glob.service→4f1c2a7d.../10.77.13.11→active→running
         glob.service→9a8b7c6d.../10.77.13.12→active→running
         hello.service→4f1c2a7d.../10.77.13.11→active→running
-    "#]]);
+    "#]],
+    );
     let machine = |id: &str, ip: &str, metadata: &[(&str, &str)]| Machine {
         id: id.to_owned(),
         ip: Some(ip.to_owned()),
@@ -65,55 +77,92 @@ fn samples_of_the_original() {
         machine("4f1c2a7d00", "10.77.13.11", &[("role", "web"), ("az", "us-west-1b"), ("disk", "ssd")]),
         machine("c0ffee1100", "10.77.13.13", &[]),
     ];
-    check(&machines(), &list, None, false, &expect![[r#"
+    check(
+        &machines(),
+        &list,
+        None,
+        false,
+        expect![[r#"
         MACHINE→→IP→→METADATA
         4f1c2a7d...→10.77.13.11→az=us-west-1b,disk=ssd,role=web
         c0ffee11...→10.77.13.13→-
-    "#]]);
-    check(&machines(), &[], None, false, &expect![[r#"
+    "#]],
+    );
+    check(
+        &machines(),
+        &[],
+        None,
+        false,
+        expect![[r#"
         MACHINE→IP→METADATA
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn columns_and_full() {
-    check(&units(), &unit_rows(&[hello()]), Some("hash,unit,load,hash"), false, &expect![[r#"
+    check(
+        &units(),
+        &unit_rows(&[hello()]),
+        Some("hash,unit,load,hash"),
+        false,
+        expect![[r#"
         HASH→UNIT→→LOAD→HASH
         03ec2aa→hello.service→loaded→03ec2aa
-    "#]]);
-    check(&units(), &unit_rows(&[hello()]), Some("machine,hash"), true, &expect![[r#"
+    "#]],
+    );
+    check(
+        &units(),
+        &unit_rows(&[hello()]),
+        Some("machine,hash"),
+        true,
+        expect![[r#"
         MACHINE→→→→→→HASH
         4f1c2a7d0000000000000000000000aa/10.77.13.11→03ec2aa0000000000000000000000000000000ff
-    "#]]);
+    "#]],
+    );
     let mut nowhere = fixture::unit("n.service", State::Launched);
     nowhere.hash = String::new();
-    check(&unit_files(), &[nowhere, global()], Some("unit,desc,global,target,tmachine,hash"), false, &expect![[r#"
+    check(
+        &unit_files(),
+        &[nowhere, global()],
+        Some("unit,desc,global,target,tmachine,hash"),
+        false,
+        expect![[r#"
         UNIT→→DESC→GLOBAL→TARGET→TMACHINE→HASH
         n.service→-→false→-→-→→-
         glob.service→-→true→global→global→→03ec2aa
-    "#]]);
+    "#]],
+    );
     let mut leaving = hello();
     leaving.placements[0].placed = false;
     leaving.placements[0].ip = None;
-    check(&unit_files(), &[leaving.clone()], Some("unit,target"), false, &expect![[r#"
+    check(
+        &unit_files(),
+        &[leaving.clone()],
+        Some("unit,target"),
+        false,
+        expect![[r#"
         UNIT→→TARGET
         hello.service→-
-    "#]]);
-    check(&units(), &unit_rows(&[leaving]), Some("unit,machine"), false, &expect![[r#"
+    "#]],
+    );
+    check(
+        &units(),
+        &unit_rows(&[leaving]),
+        Some("unit,machine"),
+        false,
+        expect![[r#"
         UNIT→→MACHINE
         hello.service→4f1c2a7d...
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn no_legend_narrows_the_columns() {
-    let machine = Machine {
-        id: "abc".to_owned(),
-        ip: None,
-        metadata: BTreeMap::new(),
-        version: String::new(),
-        units: 0,
-    };
+    let machine =
+        Machine { id: "abc".to_owned(), ip: None, metadata: BTreeMap::new(), version: String::new(), units: 0 };
     let chosen = machines().choose(Some("ip,machine")).expect("columns");
     assert_eq!(arrows(&chosen.render(&[machine], false, true)), "-→abc...\n");
     assert_eq!(arrows(&chosen.render(&[], false, true)), "");
