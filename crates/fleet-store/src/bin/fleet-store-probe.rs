@@ -46,7 +46,7 @@ fn usage() -> ExitCode {
 /// Writes with several writers at once until somebody kills the process.
 async fn write(path: &Path, n_writers: u64) -> Result<(), StoreError> {
     let store = Arc::new(Embedded::open(path).await?);
-    let lease = lease(&*store).await?;
+    let lease = lease(&store).await?;
     println!("lease {}", lease.0);
     let writers: Vec<_> = (0..n_writers).map(|writer| tokio::spawn(write_one(Arc::clone(&store), writer))).collect();
     for writer in writers {

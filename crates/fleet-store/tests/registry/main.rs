@@ -1,0 +1,6 @@
+//! The registry: its keys and values, the view of a cluster, and the operations made from it.
+
+mod ops;
+mod support;
+mod values;
+mod view;
