@@ -89,16 +89,15 @@ fn tie_exchanges(picture: &Picture, writes: &[Write], ties: &mut Ties) {
 
 /// Units that `MachineOf` ties come together and go together.
 fn tie_peers(picture: &Picture, writes: &[Write], ties: &mut Ties) {
-    let has_peers = |write: &Write| !picture.units[write.unit].peers().is_empty();
+    let has_peers = |write: &Write| !picture.units[write.unit].peers.is_empty();
     if !writes.iter().any(has_peers) {
         return;
     }
     let by_place: BTreeMap<(Slot, Slot), usize> =
         writes.iter().enumerate().map(|(idx, write)| ((write.unit, write.machine), idx)).collect();
-    for (idx, write) in writes.iter().enumerate().filter(|(_, write)| has_peers(write)) {
-        for peer in picture.units[write.unit].peers() {
-            let peer_write = picture.unit_slots.get(peer).and_then(|slot| by_place.get(&(*slot, write.machine)));
-            if let Some(&peer_idx) = peer_write
+    for (idx, write) in writes.iter().enumerate() {
+        for &peer in &picture.units[write.unit].peers {
+            if let Some(&peer_idx) = by_place.get(&(peer, write.machine))
                 && writes[peer_idx].is_put == write.is_put
             {
                 ties.join(idx, peer_idx);

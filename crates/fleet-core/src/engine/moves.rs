@@ -90,9 +90,7 @@ impl Picture {
         let mut open = vec![unit];
         while let Some(member) = open.pop() {
             let row = &self.units[member];
-            let leaders = row.peers().iter().filter_map(|peer| self.unit_slots.get(peer));
-            let followers = self.followers.get(&row.name).into_iter().flatten();
-            for &other in leaders.chain(followers) {
+            for &other in row.peers.iter().chain(&row.followers) {
                 if scope(other) && found.insert(other) {
                     open.push(other);
                 }

@@ -2,7 +2,8 @@
 //!
 //! A change of a key marks what has to be looked at again ([`Dirty`]); nothing is decided here.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -27,8 +28,6 @@ pub(super) struct Picture {
     pub(super) machine_slots: BTreeMap<MachineId, Slot>,
     pub(super) patterns: Patterns,
     pub(super) load: LoadIndex,
-    /// Who names that unit in `MachineOf`. The unit itself need not exist.
-    pub(super) followers: BTreeMap<UnitName, BTreeSet<Slot>>,
     /// The wanted global units.
     pub(super) globals: BTreeSet<Slot>,
     /// Units that no machine could take when they were last tried.
@@ -49,7 +48,7 @@ pub(super) struct Dirty {
     pub(super) machines: BTreeSet<Slot>,
     /// Units whose orders are out of date, and nothing else of them has changed.
     pub(super) orders: BTreeSet<Slot>,
-    /// Units and machines that are gone; their rows stay until nothing is placed by them.
+    /// Units and machines that may be gone for good; their rows are given up if nothing else needs them.
     pub(super) gone_units: BTreeSet<Slot>,
     pub(super) gone_machines: BTreeSet<Slot>,
 }
@@ -75,12 +74,16 @@ pub(super) enum Kind {
 #[derive(Clone, Debug)]
 pub(super) struct UnitRow {
     pub(super) name: UnitName,
-    /// `None` when it is gone and its placements are not yet.
+    /// `None` when there is no such unit (any more), but a placement of it, or a `MachineOf` that names it.
     pub(super) unit: Option<Unit>,
     pub(super) kind: Kind,
     pub(super) marks: Marks,
     /// For each metadata key that it requires, the pairs that will do.
     pub(super) pairs: Vec<Vec<Slot>>,
+    /// Whom it must be placed with (`MachineOf`). Nobody, if it is global.
+    pub(super) peers: Vec<Slot>,
+    /// Who must be placed with it.
+    pub(super) followers: BTreeSet<Slot>,
     /// The machines that it is placed on.
     pub(super) on: BTreeSet<Slot>,
 }
@@ -94,15 +97,6 @@ impl UnitRow {
     /// Whether its file says `Global`, wanted or not.
     pub(super) fn is_global(&self) -> bool {
         self.unit.as_ref().is_some_and(|unit| unit.requirements.global)
-    }
-
-    /// Whom it must be placed with. Nobody, if it is global.
-    pub(super) fn peers(&self) -> &BTreeSet<UnitName> {
-        static NOBODY: BTreeSet<UnitName> = BTreeSet::new();
-        match &self.unit {
-            Some(unit) if !unit.requirements.global => &unit.requirements.machine_of,
-            Some(_) | None => &NOBODY,
-        }
     }
 
     /// The order that carries out what is wanted of it.
@@ -176,7 +170,6 @@ impl Picture {
             _ if unit.requirements.global => Kind::Global,
             _ => Kind::Ordinary,
         };
-        self.dirty.gone_units.remove(&slot);
         let same_requirements = row.unit.as_ref().is_some_and(|old| {
             Arc::ptr_eq(&old.requirements, &unit.requirements) || old.requirements == unit.requirements
         });
@@ -252,6 +245,7 @@ impl Picture {
         if self.machines[machine].units.get(&unit) != Some(&placement) {
             self.place(unit, machine, placement);
             self.touch_unit(unit);
+            self.dirty.gone_units.insert(unit);
         }
     }
 
@@ -262,6 +256,8 @@ impl Picture {
             self.unplace(unit, machine);
             self.dirty.machines.insert(machine);
             self.touch_unit(unit);
+            self.dirty.gone_units.insert(unit);
+            self.dirty.gone_machines.insert(machine);
         }
     }
 
@@ -283,8 +279,7 @@ impl Picture {
     /// Those that `MachineOf` ties to the unit, in either direction, are in another group when the unit changes.
     pub(super) fn touch_neighbors(&mut self, slot: Slot) {
         let row = &self.units[slot];
-        self.dirty.units.extend(self.followers.get(&row.name).into_iter().flatten());
-        self.dirty.units.extend(row.peers().iter().filter_map(|peer| self.unit_slots.get(peer)));
+        self.dirty.units.extend(row.followers.iter().chain(&row.peers));
     }
 
     /// Takes the unit's patterns, pairs and peers out of the indexes.
@@ -294,14 +289,9 @@ impl Picture {
         let row = &mut self.units[slot];
         let patterns = [std::mem::take(&mut row.marks.conflicts), std::mem::take(&mut row.marks.replaces)].concat();
         let pairs = std::mem::take(&mut row.pairs).concat();
-        let peers = row.peers().clone();
-        for peer in peers {
-            if let Some(slots) = self.followers.get_mut(&peer) {
-                slots.remove(&slot);
-                if slots.is_empty() {
-                    self.followers.remove(&peer);
-                }
-            }
+        for peer in std::mem::take(&mut row.peers) {
+            self.units[peer].followers.remove(&slot);
+            self.dirty.gone_units.insert(peer);
         }
         // The unit is back in the crowds before other rows change: a pattern that nobody has any more leaves them too.
         self.with_crowds(slot, Crowd::add);
@@ -334,8 +324,12 @@ impl Picture {
         row.marks.replaces = replaces;
         row.pairs = pairs;
         self.with_crowds(slot, Crowd::add);
-        for peer in self.units[slot].peers() {
-            self.followers.entry(peer.clone()).or_default().insert(slot);
+        if !requirements.global {
+            for peer in &requirements.machine_of {
+                let peer = self.unit_slot(peer.clone());
+                self.units[slot].peers.push(peer);
+                self.units[peer].followers.insert(slot);
+            }
         }
     }
 
@@ -389,18 +383,19 @@ impl Picture {
         pair
     }
 
+    /// The unit's row; a new one, for placements and followers only, if there is none.
     fn unit_slot(&mut self, name: UnitName) -> Slot {
-        if let Some(&slot) = self.unit_slots.get(&name) {
-            return slot;
+        match self.unit_slots.entry(name) {
+            Entry::Occupied(entry) => *entry.get(),
+            Entry::Vacant(entry) => {
+                let name = entry.key().clone();
+                let marks = Marks { matched: self.patterns.matching(name.as_str()), ..Marks::default() };
+                let (peers, followers, on) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
+                let row =
+                    UnitRow { name, unit: None, kind: Kind::Idle, marks, pairs: Vec::new(), peers, followers, on };
+                *entry.insert(self.units.insert(row))
+            }
         }
-        let marks = Marks { matched: self.patterns.matching(name.as_str()), ..Marks::default() };
-        let (on, pairs) = (BTreeSet::new(), Vec::new());
-        let row = UnitRow { name: name.clone(), unit: None, kind: Kind::Idle, marks, pairs, on };
-        let slot = self.units.insert(row);
-        self.unit_slots.insert(name, slot);
-        // Until a unit of that name is put, this is a row for placements only.
-        self.dirty.gone_units.insert(slot);
-        slot
     }
 
     fn machine_slot(&mut self, id: MachineId) -> Slot {
@@ -489,7 +484,7 @@ impl Picture {
     pub(super) fn drop_gone(&mut self) {
         for slot in std::mem::take(&mut self.dirty.gone_units) {
             let row = &self.units[slot];
-            if row.unit.is_none() && row.on.is_empty() {
+            if row.unit.is_none() && row.on.is_empty() && row.followers.is_empty() {
                 self.unit_slots.remove(&row.name);
                 self.units.remove(slot);
             }

@@ -61,9 +61,8 @@ impl Picture {
         }
     }
 
-    /// Whether all whom the unit must be placed with exist and are in a set.
+    /// Whether all whom the unit must be placed with are in a set.
     pub(super) fn has_peers_among(&self, unit: Slot, contains: impl Fn(Slot) -> bool) -> bool {
-        let peers = self.units[unit].peers();
-        peers.iter().all(|peer| self.unit_slots.get(peer).is_some_and(|&slot| contains(slot)))
+        self.units[unit].peers.iter().all(|&peer| contains(peer))
     }
 }

@@ -39,16 +39,14 @@ struct Outcome {
 impl Picture {
     /// Places what can be placed, by the first name of each group.
     pub(super) fn place_waiting(&mut self, freed: &mut BTreeSet<Slot>) {
-        let mut work: BTreeMap<UnitName, (Slot, Scope)> = BTreeMap::new();
-        for unit in std::mem::take(&mut self.dirty.units) {
-            let row = &self.units[unit];
-            if row.waits() {
-                let first = self.first_of_group(unit);
-                work.insert(self.units[first].name.clone(), (first, Scope::All));
-            } else {
-                self.waiting.remove(&row.name);
-            }
+        let (new, settled): (Vec<Slot>, Vec<Slot>) =
+            std::mem::take(&mut self.dirty.units).into_iter().partition(|&unit| self.units[unit].waits());
+        for unit in settled {
+            self.waiting.remove(&self.units[unit].name);
         }
+        let firsts = new.into_iter().map(|unit| self.first_of_group(unit));
+        let mut work: BTreeMap<UnitName, (Slot, Scope)> =
+            firsts.map(|first| (self.units[first].name.clone(), (first, Scope::All))).collect();
         if !freed.is_empty() {
             self.retry_after(Bound::Unbounded, &mut work);
         }
@@ -108,7 +106,7 @@ impl Picture {
 
     fn first_of_group(&self, unit: Slot) -> Slot {
         let row = &self.units[unit];
-        if row.peers().is_empty() && !self.followers.contains_key(&row.name) {
+        if row.peers.is_empty() && row.followers.is_empty() {
             return unit;
         }
         let by_name = |member: &Slot| &self.units[*member].name;
@@ -163,20 +161,20 @@ impl Picture {
     fn verdict(&self, machine: Slot, group: &BTreeSet<Slot>) -> Verdict {
         let host = &self.machines[machine];
         let Some(present) = &host.machine else { return Verdict::Refuses };
-        let mut to_move = Vec::new();
-        let mut by_name: Vec<Slot> = group.iter().copied().collect();
-        by_name.sort_by_key(|&unit| &self.units[unit].name);
-        for unit in by_name {
+        let able = group.iter().all(|&unit| {
             let row = &self.units[unit];
-            let able = fits_alone(row.requirements(), &host.id, present)
+            fits_alone(row.requirements(), &host.id, present)
                 && !host.crowd.conflicts_with(&row.marks)
                 && self.has_peers_among(unit, |peer| group.contains(&peer) || host.units.contains_key(&peer))
-                && !self.is_replaced_on(unit, machine);
-            if !able {
-                return Verdict::Refuses;
-            }
-            to_move.extend(self.replaced_by(unit, machine));
+                && !self.is_replaced_on(unit, machine)
+        });
+        if !able {
+            return Verdict::Refuses;
         }
+        let mut replacers: Vec<Slot> =
+            group.iter().copied().filter(|&unit| !self.units[unit].marks.replaces.is_empty()).collect();
+        replacers.sort_by_key(|&unit| &self.units[unit].name);
+        let to_move: Vec<Slot> = replacers.into_iter().flat_map(|unit| self.replaced_by(unit, machine)).collect();
         if to_move.is_empty() { Verdict::Able } else { Verdict::AfterMoves(to_move) }
     }
 
@@ -232,8 +230,8 @@ impl Picture {
                 return Box::new(self.sorted_by_load(self.machines_named(wanted).into_iter()).into_iter());
             }
             let outside = |peer: &&Slot| !group.contains(peer);
-            let peers = row.peers().iter().filter_map(|peer| self.unit_slots.get(peer)).filter(outside);
-            if let Some(&peer) = peers.into_iter().find(|peer| self.units[**peer].kind == Kind::Ordinary) {
+            let mut peers = row.peers.iter().filter(outside);
+            if let Some(&peer) = peers.find(|peer| self.units[**peer].kind == Kind::Ordinary) {
                 return Box::new(self.sorted_by_load(self.units[peer].on.iter().copied()).into_iter());
             }
             for pairs in &row.pairs {

@@ -1,0 +1,175 @@
+//! Placements per second of the engine: many units at once, and one at a time, at 1,000 and 10,000 machines.
+//!
+//! `cargo run --release -p fleet-core --example placements`. Ten units for each machine, one in five with a constraint:
+//! in turn metadata (one of three zones), `Conflicts` among the 20 units of one application, and `MachineOf` another
+//! unit. What is timed is everything from the changes to the finished plan; making the changes is not.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Write as _};
+use std::time::{Duration, Instant};
+
+use fleet_core::engine::{Delta, Effect, Engine, Event, PlacementWrite, Plan};
+use fleet_core::model::{Cluster, Generation, Machine, MachineId, Revision, TargetState, Timestamp, Unit};
+use fleet_core::unit::{Glob, Requirements, UnitHash, UnitName};
+
+/// Runs of each measurement; the middle one is printed.
+const N_RUNS: usize = 3;
+
+const NOW: Timestamp = Timestamp(0);
+
+const UNITS_PER_MACHINE: usize = 10;
+
+/// Units of one application, among which one pattern may rule out sharing a machine.
+const UNITS_PER_APP: usize = 20;
+
+/// How many single changes are measured, each with its own plan.
+const N_SINGLE: usize = 1_000;
+
+fn main() -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    for n_machines in [1_000, 10_000] {
+        let n_units = n_machines * UNITS_PER_MACHINE;
+        let (per_second, plan) = middle((0..N_RUNS).map(|_| all_at_once(n_machines, n_units)).collect());
+        writeln!(
+            out,
+            "{n_machines} machines: {per_second:.0} placements/s ({n_units} units at once, loads {}..{})",
+            plan.0, plan.1
+        )?;
+        let (per_second, _) = middle((0..N_RUNS).map(|_| one_by_one(n_machines, n_units)).collect());
+        writeln!(out, "{n_machines} machines: {per_second:.0} plans/s (one unit each, {n_units} units placed before)")?;
+        let (per_second, _) = middle((0..N_RUNS).map(|_| machine_lost(n_machines, n_units)).collect());
+        writeln!(out, "{n_machines} machines: {per_second:.0} lost machines/s (with their units placed elsewhere)")?;
+    }
+    Ok(())
+}
+
+type Outcome = (f64, (usize, usize));
+
+fn middle(mut outcomes: Vec<Outcome>) -> Outcome {
+    outcomes.sort_by(|a, b| a.0.total_cmp(&b.0));
+    outcomes[outcomes.len() / 2]
+}
+
+fn rate(n: usize, elapsed: Duration) -> f64 {
+    n as f64 / elapsed.as_secs_f64()
+}
+
+fn all_at_once(n_machines: usize, n_units: usize) -> Outcome {
+    let mut engine = engine_with(n_machines);
+    let deltas: Vec<Delta> = (0..n_units).map(put_unit).collect();
+    let begin = Instant::now();
+    let plan = changed(&mut engine, 2, deltas);
+    let elapsed = begin.elapsed();
+    assert_eq!(plan.n_writes(), n_units, "every unit has a place");
+    let mut loads: BTreeMap<&MachineId, usize> = BTreeMap::new();
+    for write in plan.writes() {
+        *loads.entry(write.machine()).or_default() += 1;
+    }
+    let least = loads.values().min().copied().unwrap_or_default();
+    let most = loads.values().max().copied().unwrap_or_default();
+    (rate(n_units, elapsed), (least, most))
+}
+
+fn one_by_one(n_machines: usize, n_units: usize) -> Outcome {
+    let mut engine = full_engine(n_machines, n_units);
+    let mut elapsed = Duration::ZERO;
+    for n in 0..N_SINGLE {
+        let revision = 4 + 2 * n as u64;
+        let delta = put_unit(n_units + n);
+        let begin = Instant::now();
+        let plan = changed(&mut engine, revision, vec![delta]);
+        written(&mut engine, revision + 1, &plan);
+        elapsed += begin.elapsed();
+        assert_eq!(plan.n_writes(), 1);
+    }
+    (rate(N_SINGLE, elapsed), (0, 0))
+}
+
+fn machine_lost(n_machines: usize, n_units: usize) -> Outcome {
+    let mut engine = full_engine(n_machines, n_units);
+    let n_lost = 100;
+    let mut elapsed = Duration::ZERO;
+    for n in 0..n_lost {
+        let revision = 4 + 2 * n as u64;
+        let delta = Delta::MachineRemoved { id: machine_id(n) };
+        let begin = Instant::now();
+        let plan = changed(&mut engine, revision, vec![delta]);
+        written(&mut engine, revision + 1, &plan);
+        elapsed += begin.elapsed();
+        assert!(UNITS_PER_MACHINE <= plan.n_writes());
+    }
+    (rate(n_lost, elapsed), (0, 0))
+}
+
+fn engine_with(n_machines: usize) -> Engine {
+    let mut cluster = Cluster::default();
+    for n in 0..n_machines {
+        let metadata = BTreeMap::from([("zone".to_owned(), zone(n)), ("host".to_owned(), format!("host{n}"))]);
+        let machine = Machine { public_ip: String::new(), metadata, version: String::new() };
+        cluster.machines.insert(machine_id(n), machine);
+    }
+    let mut engine = Engine::new();
+    let effects = engine.handle(NOW, Event::Snapshot { revision: Revision(1), cluster });
+    assert!(effects.is_empty());
+    engine
+}
+
+fn full_engine(n_machines: usize, n_units: usize) -> Engine {
+    let mut engine = engine_with(n_machines);
+    let plan = changed(&mut engine, 2, (0..n_units).map(put_unit).collect());
+    written(&mut engine, 3, &plan);
+    engine
+}
+
+fn changed(engine: &mut Engine, revision: u64, deltas: Vec<Delta>) -> Plan {
+    let mut effects = engine.handle(NOW, Event::Changed { revision: Revision(revision), deltas });
+    match effects.pop() {
+        Some(Effect::Write(plan)) => plan,
+        other => panic!("expected a plan, got {other:?}"),
+    }
+}
+
+fn written(engine: &mut Engine, revision: u64, plan: &Plan) {
+    let deltas = plan.writes().cloned().map(|write| match write {
+        PlacementWrite::Put { machine, name, placement } => Delta::PlacementPut { machine, name, placement },
+        PlacementWrite::Delete { machine, name } => Delta::PlacementRemoved { machine, name },
+    });
+    let deltas = deltas.collect();
+    assert!(engine.handle(NOW, Event::Changed { revision: Revision(revision), deltas }).is_empty());
+    assert!(engine.handle(NOW, Event::Written { revision: Revision(revision) }).is_empty());
+}
+
+fn put_unit(n: usize) -> Delta {
+    let mut requirements = Requirements::default();
+    match n % 15 {
+        0 => drop(requirements.metadata.insert("zone".to_owned(), BTreeSet::from([zone(n / 15)]))),
+        5 => requirements
+            .conflicts
+            .push(Glob::new(&format!("app{:05}@*.service", n / UNITS_PER_APP)).expect("a valid pattern")),
+        10 => drop(requirements.machine_of.insert(unit_name(n - 1))),
+        _ => (),
+    }
+    let unit = Unit {
+        hash: UnitHash::of_canonical(""),
+        target: TargetState::Launched,
+        generation: Generation(1),
+        restarts: 0,
+        changed: NOW,
+        requirements: requirements.into(),
+    };
+    Delta::UnitPut { name: unit_name(n), unit }
+}
+
+fn zone(n: usize) -> String {
+    ["a", "b", "c"][n % 3].to_owned()
+}
+
+fn unit_name(n: usize) -> UnitName {
+    format!("app{:05}@{n:06}.service", n / UNITS_PER_APP).parse().expect("a unit name")
+}
+
+/// Spread over the ID space as real ones are, and always the same.
+fn machine_id(n: usize) -> MachineId {
+    let spread = (n as u128 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
+    format!("{spread:032x}").parse().expect("a machine ID")
+}
