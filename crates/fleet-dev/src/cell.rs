@@ -55,7 +55,8 @@ pub(crate) enum Folders {
 }
 
 impl Cell {
-    /// Makes the cgroups and starts the warden, which is to remove `remove` at the end and holds `lock` until then.
+    /// Makes the cgroups and starts the warden, which is to remove `remove` at the end, and `lock` after that; it holds
+    /// the lock until then.
     pub(crate) fn open(host: &Host, what: &str, remove: &[PathBuf], lock: Option<&Lock>) -> Result<Cell, DevError> {
         static SWEEP: Once = Once::new();
         static NUMBER: AtomicU64 = AtomicU64::new(0);
@@ -130,7 +131,8 @@ impl Drop for Cell {
 impl Warden {
     fn start(cgroups: &[PathBuf], remove: &[PathBuf], lock: Option<&Lock>) -> Result<Warden, DevError> {
         let mut command = Command::new("sh");
-        command.args(["-c", WARDEN, "fleet-dev-warden"]).args(cgroups).arg("--").args(remove);
+        command.args(["-c", WARDEN, "fleet-dev-warden"]).args(cgroups).arg("--");
+        command.arg(lock.map_or(Path::new(""), Lock::path)).args(remove);
         command.env_clear().env("PATH", MACHINE_PATH).current_dir("/").process_group(0);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         // Standard error is silent, it only carries the lock: so the lock ends with the warden and not before.

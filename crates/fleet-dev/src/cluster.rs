@@ -47,7 +47,7 @@ pub struct Cluster {
     dir: PathBuf,
     program: PathBuf,
     host: Host,
-    /// Has no processes: it removes the folder when it is a temporary one, and the lock.
+    /// Has no processes: it removes the folder when it is a temporary one, and the socket when not.
     folder: Option<Cell>,
     _lock: Lock,
 }
@@ -104,7 +104,7 @@ impl Cluster {
             }
         };
         let lock = Lock::take(&dir.join("cluster.lock"), IN_USE_LIMIT)?;
-        let mut remove = vec![lock.path().to_owned(), dir.join("fleet.sock")];
+        let mut remove = vec![dir.join("fleet.sock")];
         let home = if temporary.is_some() { Folders::Remove } else { Folders::Keep };
         remove.extend(temporary.is_some().then(|| dir.clone()));
         let folder = Some(Cell::open(&host, "the cluster's folder", &remove, Some(&lock))?);

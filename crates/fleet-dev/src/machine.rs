@@ -107,13 +107,12 @@ impl Machine {
         let socket = runtime.join("systemd/private");
         check_socket_path(&socket)?;
         let lock = Lock::take(&dir.join(format!("{}.lock", spec.name)), IN_USE_LIMIT)?;
-        let mut remove = match home {
+        let remove = match home {
             Folders::Remove => vec![folder.clone()],
             Folders::Keep => {
                 ["run", "etc", "empty", "leader", "keeper", "enter", "boot.log"].map(|name| folder.join(name)).into()
             }
         };
-        remove.push(lock.path().to_owned());
         let unit_directory = runtime.join("systemd/user");
         let mut machine = Machine { spec, folder, runtime, socket, unit_directory, host, remove, lock, on: None };
         machine.boot()?;

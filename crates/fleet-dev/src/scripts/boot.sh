@@ -66,8 +66,10 @@ $urgent true 2>/dev/null || urgent=
 as_user=
 [ "$MACHINE_USERNS" = no ] || as_user="unshare --user --map-user=$MACHINE_UID --map-group=$MACHINE_GID --"
 NOTIFY_SOCKET=/run/fleet-dev/journal $as_user $urgent "$JOURNALD" </dev/null &
-# Whoever enters needs a process in the namespaces that own the mounts; in a user namespace of its own it is not one.
-[ "$MACHINE_USERNS" = no ] || sleep infinity </dev/null &
+# Whoever enters needs a process in the namespaces that own the mounts; one in a user namespace below is not enough.
+if [ "$MACHINE_USERNS" = yes ]; then
+    sleep infinity </dev/null &
+fi
 echo $! >"$folder/keeper"
 
 # The manager opens its log once, at its start: the journal must be there before.

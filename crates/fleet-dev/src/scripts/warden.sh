@@ -1,9 +1,10 @@
-# Cleans up after one cell: sh -c WARDEN name CGROUP... -- FOLDER...
+# Cleans up after one cell: sh -c WARDEN name CGROUP... -- LOCK FOLDER...
 #
 # Standard input is a pipe that only the owner of the cell holds open. When it ends, whether the owner asked for that
 # or was killed with -9, every process in the cgroups is killed and the cgroups and folders are removed. It is the one
 # way in which cells end, so that the way after a crash is walked at each orderly stop, too.
-# The line `keep` before the end spares the folders. Exit status 0: nothing is left; 1: standard output says what is.
+# The line `keep` before the end spares the folders and the lock file (LOCK may be empty: there is none).
+# Exit status 0: nothing is left; 1: standard output says what is.
 set -u
 # Ctrl-C and a closing terminal reach the whole session, and this process must outlive all others.
 trap '' HUP INT TERM PIPE
@@ -16,7 +17,8 @@ while [ $# -gt 0 ] && [ "$1" != -- ]; do
     cgroups="$cgroups $1" # Names are ours and have no blanks; the mount points of cgroup file systems neither.
     shift
 done
-[ $# -gt 0 ] && shift
+lock=$2
+shift 2
 
 keep=no
 while read -r word; do
@@ -62,7 +64,11 @@ while :; do
     kill_once
     remove_once "$@"
     left=$(left "$@")
-    [ -z "$left" ] && exit 0
+    if [ -z "$left" ]; then
+        # As the very last thing: whoever makes the file anew may use the folders at once.
+        [ "$keep" = yes ] || [ -z "$lock" ] || rm -f -- "$lock"
+        exit 0
+    fi
     round=$((round + 1))
     if [ "$round" -ge "$ROUNDS" ]; then
         echo "$left" "(processes:" $(pids)")"
