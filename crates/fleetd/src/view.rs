@@ -65,8 +65,14 @@ pub struct Listener {
     news: broadcast::Receiver<News>,
 }
 
+impl Default for SharedView {
+    fn default() -> SharedView {
+        SharedView::new()
+    }
+}
+
 impl SharedView {
-    /// An empty picture; `follow` fills it.
+    /// An empty picture; [`SharedView::follow`] fills it.
     pub fn new() -> SharedView {
         SharedView {
             view: Arc::default(),
