@@ -1,6 +1,6 @@
 //! Units for tests, as the API shows them.
 
-use fleet_api::v2::{Placement, State, Unit, UnitState};
+use fleet_api::v2::{Placement, Refusal, State, Unit, UnitState};
 
 /// A unit of generation 1, on no machine.
 pub fn unit(name: &str, desired_state: State) -> Unit {
@@ -45,4 +45,14 @@ pub fn state(active: &str, sub: &str, result: &str) -> UnitState {
         error: String::new(),
         since_ms: 0,
     }
+}
+
+/// Refusals out of constraint, reason and machines.
+pub fn refusals(list: &[(&str, &str, &[&str])]) -> Vec<Refusal> {
+    let one = |(constraint, reason, machines): &(&str, &str, &[&str])| Refusal {
+        constraint: (*constraint).to_owned(),
+        reason: (*reason).to_owned(),
+        machines: machines.iter().map(|id| (*id).to_owned()).collect(),
+    };
+    list.iter().map(one).collect()
 }

@@ -2,9 +2,10 @@
 //!
 //! Nothing here waits. The shell in `commands::waiting` hands in each picture as it comes, and does what the verdict says.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
-use fleet_api::v2::{Placement, State, Unit, UnitState};
+use fleet_api::v2::{Placement, Refusal, State, Unit, UnitState, Waiting};
 
 /// What a command waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,14 +145,31 @@ fn judge_placed(unit: &Unit, expected: &Expected) -> Verdict {
         }
     }
     match (n_placed, waiting) {
-        (0, _) => Verdict::Waiting(match (&unit.waiting, unit.placements.first()) {
-            (Some(reasons), _) => Why::NoMachine(reasons.summary.clone()),
+        (0, _) => Verdict::Waiting(match (unit.waiting.as_ref().and_then(no_machine), unit.placements.first()) {
+            (Some(reasons), _) => Why::NoMachine(reasons),
             (None, Some(placement)) => leaving(placement),
             (None, None) => Why::NotPlaced,
         }),
         (_, Some(why)) => Verdict::Waiting(why),
         (_, None) => Verdict::Reached,
     }
+}
+
+/// Why no machine can take the unit, on one line; nothing if one can, and the engine is only not that far yet.
+pub fn no_machine(waiting: &Waiting) -> Option<String> {
+    if waiting.machines == 0 {
+        return Some("there is no machine".to_owned());
+    }
+    let refusing: BTreeSet<&str> =
+        waiting.refusals.iter().flat_map(|refusal| &refusal.machines).map(String::as_str).collect();
+    let one = |refusal: &Refusal| format!("{}: {}", n_machines(refusal.machines.len()), refusal.reason);
+    let all_refuse = waiting.machines <= refusing.len() as u64;
+    all_refuse.then(|| waiting.refusals.iter().map(one).collect::<Vec<String>>().join("; "))
+}
+
+/// `1 machine`, `2 machines`.
+pub fn n_machines(n: usize) -> String {
+    if n == 1 { "1 machine".to_owned() } else { format!("{n} machines") }
 }
 
 /// The unit on one machine.

@@ -1,7 +1,7 @@
-use fleet_api::v2::{Placement, State, Unit, UnitState};
+use fleet_api::v2::{Placement, State, Unit, UnitState, Waiting};
 
 use super::*;
-use crate::fixture::{placed, state, unit};
+use crate::fixture::{self, placed, state, unit};
 
 fn show(verdict: &Verdict) -> String {
     match verdict {
@@ -95,12 +95,21 @@ fn places() {
     check(None, Goal::Launched, "failed: was destroyed meanwhile");
     let mut stuck = unit("a.service", State::Launched);
     check(Some(&stuck), Goal::Launched, "waiting: no word from the engine yet");
-    stuck.waiting = Some(fleet_api::v2::Waiting {
-        summary: "3 machines: lack disk=ssd".to_owned(),
-        machines: 3,
-        refusals: Vec::new(),
-    });
-    check(Some(&stuck), Goal::Launched, "waiting: no machine can take it: 3 machines: lack disk=ssd");
+    let refusals = fixture::refusals(&[
+        ("MachineMetadata=disk=ssd", "lacks disk=ssd", &["4f1c2a7d00", "9a8b7c6d00"]),
+        ("Conflicts=b.service", "conflicts with b.service", &["9a8b7c6d00", "c0ffee1100"]),
+    ]);
+    stuck.waiting = Some(Waiting { summary: "a.service waits".to_owned(), machines: 3, refusals });
+    check(
+        Some(&stuck),
+        Goal::Launched,
+        "waiting: no machine can take it: 2 machines: lacks disk=ssd; 2 machines: conflicts with b.service",
+    );
+    // A fourth machine refuses nothing: it is only a matter of time.
+    stuck.waiting.as_mut().expect("it waits").machines = 4;
+    check(Some(&stuck), Goal::Launched, "waiting: no word from the engine yet");
+    stuck.waiting = Some(Waiting { summary: "a.service waits".to_owned(), machines: 0, refusals: Vec::new() });
+    check(Some(&stuck), Goal::Launched, "waiting: no machine can take it: there is no machine");
     let ghost = Unit { generation: 0, ..unit("a.service", State::Inactive) };
     check(Some(&ghost), Goal::Launched, "failed: was destroyed meanwhile");
     let mut silent = placed("a.service", state("active", "running", "success"));

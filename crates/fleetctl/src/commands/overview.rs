@@ -65,8 +65,7 @@ fn failures(unit: &v2::Unit) -> Vec<String> {
 }
 
 fn unplaced(unit: &v2::Unit) -> Option<String> {
-    let waiting = unit.waiting.as_ref()?;
-    Some(format!("{}: {}", unit.name, Why::NoMachine(waiting.summary.clone())))
+    Some(Why::NoMachine(wait::no_machine(unit.waiting.as_ref()?)?).sentence(&unit.name))
 }
 
 fn under_way(unit: &v2::Unit) -> Vec<String> {
@@ -104,8 +103,8 @@ mod tests {
         let mut slow = fixture::placed("slow.service", fixture::state("activating", "start-pre", ""));
         slow.placements[0].done = false;
         let mut stuck = fixture::unit("stuck.service", v2::State::Launched);
-        stuck.waiting =
-            Some(v2::Waiting { summary: "1 machine: lacks disk=ssd".to_owned(), machines: 1, refusals: Vec::new() });
+        let refusals = fixture::refusals(&[("MachineMetadata=disk=ssd", "lacks disk=ssd", &["4f1c2a7d00"])]);
+        stuck.waiting = Some(v2::Waiting { summary: "stuck.service waits".to_owned(), machines: 1, refusals });
         let mut template = fixture::unit("t@.service", v2::State::Inactive);
         template.generation = 1;
         let mut ghost = fixture::unit("ghost.service", v2::State::Inactive);

@@ -7,7 +7,7 @@ use crate::commands::session::{Session, machine_of};
 use crate::error::CommandError;
 use crate::exit::Exit;
 use crate::names::{self, Purpose};
-use crate::wait::legend;
+use crate::wait::{self, legend};
 
 /// Carries it out: all units, also after one that is not running. The exit code is the first that is not 0, as with systemctl.
 pub async fn run(session: &Session<'_>, args: &Status) -> Result<Exit, CommandError> {
@@ -83,16 +83,17 @@ fn nowhere(unit: &v2::Unit) -> Vec<String> {
     let dash = if description.is_empty() { "" } else { " - " };
     let mut lines = vec![format!("{}{dash}{description}", unit.name)];
     let desired = unit.desired_state.as_str();
-    match (&unit.waiting, unit.desired_state) {
+    let stuck = unit.waiting.as_ref().filter(|waiting| wait::no_machine(waiting).is_some());
+    match (stuck, unit.desired_state) {
         (_, v2::State::Inactive) => lines.push(format!("     Fleet: {desired}; on no machine")),
         (None, _) => lines.push(format!("     Fleet: to be {desired}; on no machine yet")),
         (Some(waiting), _) => {
-            lines.push(format!("     Fleet: to be {desired}; no machine can take it: {}", waiting.summary));
+            let n = wait::n_machines(usize::try_from(waiting.machines).unwrap_or(usize::MAX));
+            lines.push(format!("     Fleet: to be {desired}; none of {n} can take it:"));
             lines.extend(waiting.refusals.iter().map(|refusal| {
-                let n = refusal.machines.len();
-                let machines = if n == 1 { "machine" } else { "machines" };
-                let which: Vec<String> = refusal.machines.iter().map(|id| crate::wait::short_id(id)).collect();
-                format!("            {n} {machines}: {} ({}: {})", refusal.reason, refusal.constraint, which.join(" "))
+                let n = wait::n_machines(refusal.machines.len());
+                let which: Vec<String> = refusal.machines.iter().map(|id| wait::short_id(id)).collect();
+                format!("            {n}: {} ({}; {})", refusal.reason, refusal.constraint, which.join(" "))
             }));
         }
     }
@@ -110,28 +111,20 @@ mod tests {
         assert_eq!(nowhere(&unit), ["web.service", "     Fleet: to be launched; on no machine yet"]);
         unit.description = Some("A web server".to_owned());
         unit.waiting = Some(v2::Waiting {
-            summary: "2 machines: lack disk=ssd; 1: conflicts with db.service".to_owned(),
+            summary: "web.service waits".to_owned(),
             machines: 3,
-            refusals: vec![
-                v2::Refusal {
-                    constraint: "MachineMetadata=disk=ssd".to_owned(),
-                    reason: "lack disk=ssd".to_owned(),
-                    machines: vec!["4f1c2a7d00".to_owned(), "9a8b7c6d00".to_owned()],
-                },
-                v2::Refusal {
-                    constraint: "Conflicts=db.service".to_owned(),
-                    reason: "conflicts with db.service".to_owned(),
-                    machines: vec!["c0ffee1100".to_owned()],
-                },
-            ],
+            refusals: fixture::refusals(&[
+                ("MachineMetadata=disk=ssd", "lacks disk=ssd", &["4f1c2a7d00", "9a8b7c6d00"]),
+                ("Conflicts=db.service", "conflicts with db.service", &["c0ffee1100"]),
+            ]),
         });
         assert_eq!(
             nowhere(&unit),
             [
                 "web.service - A web server",
-                "     Fleet: to be launched; no machine can take it: 2 machines: lack disk=ssd; 1: conflicts with db.service",
-                "            2 machines: lack disk=ssd (MachineMetadata=disk=ssd: 4f1c2a7d... 9a8b7c6d...)",
-                "            1 machine: conflicts with db.service (Conflicts=db.service: c0ffee11...)",
+                "     Fleet: to be launched; none of 3 machines can take it:",
+                "            2 machines: lacks disk=ssd (MachineMetadata=disk=ssd; 4f1c2a7d... 9a8b7c6d...)",
+                "            1 machine: conflicts with db.service (Conflicts=db.service; c0ffee11...)",
             ]
         );
         unit.desired_state = v2::State::Inactive;
