@@ -11,9 +11,12 @@ use crate::DevError;
 
 /// How many inotify instances a user should be able to have.
 ///
-/// A machine takes 5 (3 of its manager, 1 of its journal, some slack for units) of a budget that all machines of one
-/// user share; the kernel's usual 128 ends at about 30 machines. This is enough for 200, and costs nothing unused.
+/// A machine's systemd takes 3 and its units may take more, of a budget that all processes of one user share; the
+/// kernel's usual 128 ends at some 30 machines. This is enough for 200 and more, and costs nothing unused.
 pub const INOTIFY_INSTANCES_WANTED: u64 = 1024;
+
+/// 3 and one to spare for units; see [`INOTIFY_INSTANCES_WANTED`].
+const INOTIFY_INSTANCES_PER_MACHINE: u64 = 4;
 
 const INOTIFY_INSTANCES_FILE: &str = "/proc/sys/fs/inotify/max_user_instances";
 
@@ -161,8 +164,8 @@ fn raise_inotify_instances() {
             have,
             wanted = INOTIFY_INSTANCES_WANTED,
             %err,
-            "fs.inotify.max_user_instances is low and cannot be raised: about {} machines will start; as root: `sysctl fs.inotify.max_user_instances={INOTIFY_INSTANCES_WANTED}`",
-            have / 5
+            "fs.inotify.max_user_instances is low and cannot be raised: more than {} machines may not start; as root: `sysctl fs.inotify.max_user_instances={INOTIFY_INSTANCES_WANTED}`",
+            have / INOTIFY_INSTANCES_PER_MACHINE
         ),
     }
 }
