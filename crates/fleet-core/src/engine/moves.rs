@@ -87,6 +87,10 @@ impl Picture {
     /// All that `MachineOf` ties to the unit through units of `scope`.
     pub(super) fn component(&self, unit: Slot, scope: impl Fn(Slot) -> bool) -> BTreeSet<Slot> {
         let mut found = BTreeSet::from([unit]);
+        let row = &self.units[unit];
+        if row.peers.is_empty() && row.followers.is_empty() {
+            return found;
+        }
         let mut open = vec![unit];
         while let Some(member) = open.pop() {
             let row = &self.units[member];

@@ -105,10 +105,6 @@ impl Picture {
     }
 
     fn first_of_group(&self, unit: Slot) -> Slot {
-        let row = &self.units[unit];
-        if row.peers.is_empty() && row.followers.is_empty() {
-            return unit;
-        }
         let by_name = |member: &Slot| &self.units[*member].name;
         self.waiting_group(unit).into_iter().min_by_key(by_name).expect("the unit itself is in its group")
     }

@@ -8,7 +8,7 @@ use super::refusal::Refusal;
 use crate::model::{Cluster, MachineId};
 use crate::unit::{Form, UnitName};
 
-/// How many different findings one line of a summary names before it says how many more there are.
+/// How many different findings one line of an explanation names before it says how many more there are.
 pub const FINDINGS_NAMED_MAX: usize = 3;
 
 /// The answer to "why is it not placed?", or "where?".
@@ -57,7 +57,7 @@ pub struct Reason {
     pub n_machines: usize,
     /// The constraint with its value: `Conflicts=web@*.service`.
     pub constraint: String,
-    /// What was found on those machines, each once, in alphabetical order: `conflicts with web@1.service`.
+    /// What was found on those machines ([`Refusal::finding`]), each once, in alphabetical order: `web@1.service`.
     pub findings: Vec<String>,
 }
 
@@ -128,7 +128,7 @@ impl Explanation {
             for refusal in &answer.refusals {
                 let constraint = refusal.constraint();
                 let (n_machines, findings) = by_constraint.entry(constraint.clone()).or_default();
-                findings.insert(refusal.to_string());
+                findings.extend(Some(refusal.finding()).filter(|finding| !finding.is_empty()));
                 *n_machines += usize::from(counted.insert(constraint));
             }
         }
@@ -178,12 +178,15 @@ impl fmt::Display for Explanation {
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, {}: ", counted(self.n_machines), self.constraint)?;
-        let named = self.findings.iter().take(FINDINGS_NAMED_MAX).map(String::as_str).collect::<Vec<_>>().join("; ");
-        f.write_str(&named)?;
-        match self.findings.len().saturating_sub(FINDINGS_NAMED_MAX) {
-            0 => Ok(()),
-            n_more => write!(f, "; and {n_more} more"),
+        write!(f, "{}: {}", counted(self.n_machines), self.constraint)?;
+        if self.findings.is_empty() {
+            return Ok(());
+        }
+        let named: Vec<&str> = self.findings.iter().take(FINDINGS_NAMED_MAX).map(String::as_str).collect();
+        write!(f, " ({}", named.join(", "))?;
+        match self.findings.len() - named.len() {
+            0 => write!(f, ")"),
+            n_more => write!(f, " and {n_more} more)"),
         }
     }
 }

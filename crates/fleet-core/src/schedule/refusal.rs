@@ -89,11 +89,23 @@ pub enum PeerState {
     Nowhere,
 }
 
+impl PeerState {
+    /// The state as the rest of a sentence about the unit.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            PeerState::Unknown => "there is no such unit",
+            PeerState::Template => "it is a template",
+            PeerState::Inactive => "it is inactive",
+            PeerState::Nowhere => "no machine fits it",
+        }
+    }
+}
+
 impl Refusal {
     /// The constraint behind it, with its value: what refusals of several machines are counted by.
     pub fn constraint(&self) -> String {
         match self {
-            Refusal::Never { .. } => "[X-Fleet]".to_owned(),
+            Refusal::Never { .. } => "what can never be met".to_owned(),
             Refusal::MachineId { wanted } => format!("MachineID={wanted}"),
             Refusal::Metadata { key, wanted, .. } => format!("MachineMetadata={}", pairs(key, wanted)),
             Refusal::Conflict { pattern, .. } => format!("Conflicts={}", pattern.as_str()),
@@ -102,6 +114,24 @@ impl Refusal {
                 format!("Replaces={}", pattern.as_str())
             }
             Refusal::GroupMember { member, refusal } => format!("{} of {member}", refusal.constraint()),
+        }
+    }
+
+    /// What was found on the machine, in a few words to be read after the constraint; empty if that says it all.
+    pub fn finding(&self) -> String {
+        match self {
+            Refusal::Never { reason } => reason.clone(),
+            Refusal::MachineId { .. } => String::new(),
+            Refusal::Metadata { key, have: Some(have), .. } => format!("has {key}={have}"),
+            Refusal::Metadata { key, have: None, .. } => format!("has no {key}"),
+            Refusal::Conflict { with, whose, .. } if whose == with => format!("of {with}"),
+            Refusal::Conflict { with, .. } => with.to_string(),
+            Refusal::PeerElsewhere { on: Some(on), .. } => format!("it is on {on}"),
+            Refusal::PeerElsewhere { on: None, .. } => "it is on other machines".to_owned(),
+            Refusal::PeerNotPlaced { state, .. } => state.as_str().to_owned(),
+            Refusal::WouldReplace { unit, .. } => format!("{unit} would have to go and fits nowhere else"),
+            Refusal::ReplacedBy { unit, .. } => format!("by {unit}"),
+            Refusal::GroupMember { refusal, .. } => refusal.finding(),
         }
     }
 }
@@ -118,18 +148,7 @@ impl fmt::Display for Refusal {
             Refusal::Conflict { with, .. } => write!(f, "conflicts with {with}"),
             Refusal::PeerElsewhere { peer, on: Some(on) } => write!(f, "does not have {peer}, which is on {on}"),
             Refusal::PeerElsewhere { peer, on: None } => write!(f, "does not have {peer}"),
-            Refusal::PeerNotPlaced { peer, state: PeerState::Unknown } => {
-                write!(f, "does not have {peer}: there is no such unit")
-            }
-            Refusal::PeerNotPlaced { peer, state: PeerState::Template } => {
-                write!(f, "does not have {peer}: it is a template")
-            }
-            Refusal::PeerNotPlaced { peer, state: PeerState::Inactive } => {
-                write!(f, "does not have {peer}: it is inactive")
-            }
-            Refusal::PeerNotPlaced { peer, state: PeerState::Nowhere } => {
-                write!(f, "does not have {peer}: no machine fits it")
-            }
+            Refusal::PeerNotPlaced { peer, state } => write!(f, "does not have {peer}: {}", state.as_str()),
             Refusal::WouldReplace { unit, .. } => write!(f, "has {unit}, which would have to go and fits nowhere else"),
             Refusal::ReplacedBy { unit, .. } => write!(f, "has {unit}, which replaces it"),
             Refusal::GroupMember { member, refusal } => write!(f, "cannot take {member} with it: {refusal}"),

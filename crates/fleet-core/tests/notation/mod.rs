@@ -1,0 +1,133 @@
+//! Clusters and plans as text.
+//!
+//! A cluster is a list of entries with `;` between them. `A: r=1 d=ssd` is a machine with metadata. Everything else is a
+//! unit: its name, then in any order `inactive`, `loaded` or (if neither) launched; `global`; `on A,B` (its placements,
+//! up to date) or `stale on A` (for an older file); and `Key=value` as in `[X-Fleet]`, several values with commas.
+//! `.service` may be left out. A plan is its groups: `+a@B` is a put, `-a@A` a delete, `[...]` holds what is one transaction.
+
+use fleet_core::engine::{PlacementWrite, Plan};
+use fleet_core::model::{Cluster, Generation, Machine, MachineId, Placement, TargetState, Timestamp, Unit};
+use fleet_core::unit::{Glob, Requirements, UnitHash, UnitName};
+
+/// Reads a cluster.
+pub fn cluster(text: &str) -> Cluster {
+    let mut cluster = Cluster::default();
+    for entry in text.split(';').map(str::trim).filter(|entry| !entry.is_empty()) {
+        match entry.split_once(':') {
+            Some((id, metadata)) => put_machine(&mut cluster, id, metadata),
+            None => put_unit(&mut cluster, entry),
+        }
+    }
+    cluster
+}
+
+/// Prints a plan.
+pub fn plan_text(plan: &Plan) -> String {
+    let show = |write: &PlacementWrite| {
+        let sign = if write.is_put() { '+' } else { '-' };
+        let name = write.name().as_str();
+        format!("{sign}{}@{}", name.strip_suffix(".service").unwrap_or(name), write.machine())
+    };
+    let groups = plan.groups.iter().map(|group| {
+        let writes: Vec<String> = group.writes.iter().map(show).collect();
+        if writes.len() == 1 { writes.concat() } else { format!("[{}]", writes.join(" ")) }
+    });
+    groups.collect::<Vec<_>>().join(" ")
+}
+
+/// Carries out a plan.
+pub fn apply(cluster: &mut Cluster, plan: &Plan) {
+    for write in plan.writes().cloned() {
+        match write {
+            PlacementWrite::Put { machine, name, placement } => {
+                cluster.placements.entry(machine).or_default().insert(name, placement);
+            }
+            PlacementWrite::Delete { machine, name } => {
+                let units = cluster.placements.get_mut(&machine).expect("only what is placed is deleted");
+                units.remove(&name).expect("only what is placed is deleted");
+                if units.is_empty() {
+                    cluster.placements.remove(&machine);
+                }
+            }
+        }
+    }
+}
+
+/// A unit's name, with `.service` if it has no type.
+pub fn unit_name(text: &str) -> UnitName {
+    full_name(text).parse().expect("a unit name")
+}
+
+fn full_name(text: &str) -> String {
+    if text.contains('.') || text.ends_with('*') { text.to_owned() } else { format!("{text}.service") }
+}
+
+fn machine_id(text: &str) -> MachineId {
+    text.trim().parse().expect("a machine ID")
+}
+
+fn put_machine(cluster: &mut Cluster, id: &str, metadata: &str) {
+    let pairs = metadata.split_whitespace().map(|pair| pair.split_once('=').expect("metadata is key=value"));
+    let metadata = pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+    let machine = Machine { public_ip: String::new(), metadata, version: String::new() };
+    cluster.machines.insert(machine_id(id), machine);
+}
+
+fn put_unit(cluster: &mut Cluster, entry: &str) {
+    let mut words = entry.split_whitespace();
+    let name = unit_name(words.next().expect("a unit has a name"));
+    let hash = UnitHash::of_canonical("new");
+    let mut unit = Unit {
+        hash,
+        target: TargetState::Launched,
+        generation: Generation(2),
+        restarts: 0,
+        changed: Timestamp(0),
+        requirements: Requirements::default().into(),
+    };
+    let mut requires = Requirements::default();
+    let (mut is_stale, mut on) = (false, "");
+    while let Some(word) = words.next() {
+        match word {
+            "inactive" | "loaded" => unit.target = word.parse().expect("a target state"),
+            "global" => requires.global = true,
+            "stale" => is_stale = true,
+            "on" => on = words.next().expect("`on` names machines"),
+            _ => {
+                let (option, values) = word.split_once('=').unwrap_or_else(|| panic!("`{word}` in `{entry}`"));
+                require(&mut requires, option, values);
+            }
+        }
+    }
+    unit.requirements = requires.into();
+    for id in on.split(',').filter(|id| !id.is_empty()) {
+        let mut placement = Placement {
+            hash,
+            // An order is never about an inactive unit: this one was wanted when it was placed.
+            target: if unit.target == TargetState::Inactive { TargetState::Launched } else { unit.target },
+            generation: unit.generation,
+            restarts: 0,
+        };
+        if is_stale {
+            placement.hash = UnitHash::of_canonical("old");
+            placement.generation = Generation(1);
+        }
+        cluster.placements.entry(machine_id(id)).or_default().insert(name.clone(), placement);
+    }
+    cluster.units.insert(name, unit);
+}
+
+fn require(requires: &mut Requirements, option: &str, values: &str) {
+    for value in values.split(',') {
+        let glob = || Glob::new(&full_name(value)).expect("a valid pattern");
+        match option {
+            "MachineID" => requires.machine_id = Some(value.to_owned()),
+            "MachineOf" => drop(requires.machine_of.insert(unit_name(value))),
+            "Conflicts" => requires.conflicts.push(glob()),
+            "Replaces" => requires.replaces.push(glob()),
+            "Never" => requires.never.push(value.replace('_', " ")),
+            // All else is `MachineMetadata`, since several of its keys are common in these tables: `r=1 d=ssd`.
+            key => drop(requires.metadata.entry(key.to_owned()).or_default().insert(value.to_owned())),
+        }
+    }
+}
