@@ -50,6 +50,14 @@ pub struct JournalRequest {
     pub this_run: bool,
 }
 
+/// One run of a unit, as the journal can be asked for it.
+enum Run {
+    /// systemd's ID of it.
+    Invocation(String),
+    /// `@SECONDS` since the epoch.
+    Since(String),
+}
+
 impl Host {
     /// The tools of a machine.
     pub fn new(machine: &MachineConfig) -> Host {
@@ -71,28 +79,33 @@ impl Host {
         if request.follow {
             command.arg("--follow");
         }
-        let invocation = if request.this_run { self.invocation(name).await? } else { None };
-        match invocation {
+        let run = if request.this_run { self.this_run(name).await? } else { None };
+        match run {
             // The unit's own lines, and what the manager says of this run.
-            Some(id) => {
-                let of_manager = if self.user { "USER_INVOCATION_ID" } else { "INVOCATION_ID" };
-                command.arg(format!("_SYSTEMD_INVOCATION_ID={id}")).arg("+").arg(format!("{of_manager}={id}"))
+            Some(Run::Invocation(id)) => {
+                command.arg(format!("_SYSTEMD_INVOCATION_ID={id}")).arg("+").arg(format!("INVOCATION_ID={id}"))
             }
+            Some(Run::Since(moment)) => command.arg(format!("--since={moment}")).arg("--user-unit").arg(name.as_str()),
             None => command.arg(if self.user { "--user-unit" } else { "--unit" }).arg(name.as_str()),
         };
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
         command.spawn().map_err(|err| HostError::Run { program: "journalctl".to_owned(), err })
     }
 
-    /// The ID of the unit's present or last run, after journald has written what it holds of it.
-    async fn invocation(&self, name: &UnitName) -> Result<Option<String>, HostError> {
+    /// How the journal tells the unit's present or last run, after journald has written what it holds of it.
+    ///
+    /// journald marks a line with the invocation of the *system's* unit, which for all units of a user's systemd is that
+    /// systemd itself; there the run is told by the second in which it began.
+    async fn this_run(&self, name: &UnitName) -> Result<Option<Run>, HostError> {
         let mut sync = self.tool("journalctl");
         sync.arg("--sync");
         self.answer("journalctl", sync).await?;
+        let property = if self.user { "InactiveExitTimestamp" } else { "InvocationID" };
         let mut command = self.systemctl();
-        command.args(["show", "--property=InvocationID", "--value", "--", name.as_str()]);
+        command.args(["show", "--timestamp=unix", "--value", "--property", property, "--", name.as_str()]);
         let (text, _) = self.answer("systemctl", command).await?;
-        Ok(Some(text.trim().to_owned()).filter(|id| !id.is_empty()))
+        let value = Some(text.trim().to_owned()).filter(|value| !value.is_empty());
+        Ok(value.map(if self.user { Run::Since } else { Run::Invocation }))
     }
 
     fn systemctl(&self) -> Command {
