@@ -131,9 +131,10 @@ impl Drop for Cell {
 impl Warden {
     fn start(cgroups: &[PathBuf], remove: &[PathBuf], lock: Option<&Lock>) -> Result<Warden, DevError> {
         let mut command = Command::new("sh");
-        command.args(["-c", WARDEN, "fleet-dev-warden"]).args(cgroups).arg("--");
+        // The script is in the environment so that `ps` shows what the warden is for and not three pages of it.
+        command.args(["-c", "eval \"$WARDEN\"", "fleet-dev-warden"]).args(cgroups).arg("--");
         command.arg(lock.map_or(Path::new(""), Lock::path)).args(remove);
-        command.env_clear().env("PATH", MACHINE_PATH).current_dir("/").process_group(0);
+        command.env_clear().env("PATH", MACHINE_PATH).env("WARDEN", WARDEN).current_dir("/").process_group(0);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         // Standard error is silent, it only carries the lock: so the lock ends with the warden and not before.
         command.stderr(lock.map_or_else(|| Ok(Stdio::null()), Lock::lend)?);
