@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 
 pub mod dbus;
 pub mod fake;
+pub mod floor;
 mod news;
 
 pub use fleet_core::agent::{JobResult, Look, Receipt, UnitStatus, Verb, WriteFile};

@@ -149,7 +149,7 @@ pub(super) fn parse(name: &UnitName, text: &str) -> Result<UnitFile, String> {
         if oneshot && !start_timeout_given {
             service.start_timeout_ms = None;
         }
-        if service.start.is_empty() && !(oneshot && !service.stop.is_empty()) {
+        if service.start.is_empty() && (!oneshot || service.stop.is_empty()) {
             return Err("Service has no ExecStart=, ExecStop=, or SuccessAction=. Refusing.".to_owned());
         }
         if service.start.len() > 1 && !oneshot {

@@ -14,6 +14,7 @@
 
 mod file;
 mod model;
+mod unit;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};

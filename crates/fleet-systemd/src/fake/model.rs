@@ -6,7 +6,8 @@ use fleet_core::unit::{Form, UnitName};
 use tokio::sync::oneshot;
 
 use super::Script;
-use super::file::{Kind, Restart, Service, UnitFile, parse};
+use super::file::{Kind, Restart, Service, UnitFile};
+use super::unit::{Content, Due, Job, Phase, Unit};
 use crate::{NO_SUCH_UNIT, UnitStatus, Verb};
 
 /// How often a unit may be started within [`START_LIMIT_MS`]. Source: systemd-system.conf(5), `DefaultStartLimitBurst=`.
@@ -34,88 +35,6 @@ pub(super) struct Model {
     /// Units whose state changed since this was last taken.
     pub(super) changed: BTreeSet<UnitName>,
     last_job: u64,
-}
-
-/// A unit in memory.
-#[derive(Debug)]
-struct Unit {
-    /// What was read when it was loaded, which need not be what is on disk now.
-    content: Content,
-    phase: Phase,
-    result: &'static str,
-    main: Option<String>,
-    /// What happens by itself next, and when.
-    due: Option<(u64, Due)>,
-    /// When the patience with a start or stop ends.
-    limit_ms: Option<u64>,
-    starts_ms: Vec<u64>,
-    job: Option<Job>,
-}
-
-#[derive(Debug)]
-enum Content {
-    NotFound,
-    Bad { text: String, why: String },
-    Loaded { text: String, file: UnitFile },
-}
-
-/// Where a unit is; [`Phase::words`] are systemd's active and sub state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    /// At rest.
-    Dead,
-    /// At rest, remembered.
-    Failed,
-    /// Its start is under way.
-    Starting,
-    /// Its main process runs.
-    Running,
-    /// Up without a process.
-    Exited,
-    /// Its stop is under way.
-    Stopping,
-    /// Waits to be started again (`Restart=`).
-    AutoRestart,
-}
-
-/// What happens by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Due {
-    /// The start succeeds.
-    Up,
-    /// The main process ends with this result.
-    Exit(&'static str),
-    /// The stop is done.
-    Down,
-    /// The time of `RestartSec=` is over.
-    Again,
-}
-
-#[derive(Debug)]
-struct Job {
-    id: u64,
-    verb: Verb,
-    running: bool,
-    limit_ms: Option<u64>,
-    waiting: Vec<oneshot::Sender<String>>,
-}
-
-impl Phase {
-    fn words(self) -> (&'static str, &'static str) {
-        match self {
-            Phase::Dead => ("inactive", "dead"),
-            Phase::Failed => ("failed", "failed"),
-            Phase::Starting => ("activating", "start"),
-            Phase::Running => ("active", "running"),
-            Phase::Exited => ("active", "exited"),
-            Phase::Stopping => ("deactivating", "stop"),
-            Phase::AutoRestart => ("activating", "auto-restart"),
-        }
-    }
-
-    fn at_rest(self) -> bool {
-        matches!(self, Phase::Dead | Phase::Failed)
-    }
 }
 
 impl Model {
@@ -622,10 +541,7 @@ impl Model {
     fn read(&self, name: &UnitName) -> Content {
         match self.text(name) {
             None => Content::NotFound,
-            Some(text) => match parse(name, text) {
-                Ok(file) => Content::Loaded { text: text.clone(), file },
-                Err(why) => Content::Bad { text: text.clone(), why },
-            },
+            Some(text) => Content::read(name, text),
         }
     }
 
@@ -636,17 +552,7 @@ impl Model {
             Some(unit) if matches!(unit.content, Content::NotFound) => unit.content = content,
             Some(_) => return,
             None => {
-                let unit = Unit {
-                    content,
-                    phase: Phase::Dead,
-                    result: "",
-                    main: None,
-                    due: None,
-                    limit_ms: None,
-                    starts_ms: Vec::new(),
-                    job: None,
-                };
-                self.units.insert(name.clone(), unit);
+                self.units.insert(name.clone(), Unit::new(content));
             }
         }
         self.load_named(name);
@@ -675,53 +581,5 @@ impl Model {
             }
         }
         self.units.retain(|name, _| kept.contains(name));
-    }
-}
-
-impl Unit {
-    fn file(&self) -> Option<&UnitFile> {
-        match &self.content {
-            Content::Loaded { file, .. } => Some(file),
-            Content::NotFound | Content::Bad { .. } => None,
-        }
-    }
-
-    fn service(&self) -> Option<Service> {
-        self.file().and_then(|file| file.service.clone())
-    }
-
-    fn next_ms(&self) -> Option<u64> {
-        let job_limit = self.job.as_ref().and_then(|job| job.limit_ms);
-        [self.due.map(|(at, _)| at), self.limit_ms, job_limit].into_iter().flatten().min()
-    }
-}
-
-impl Job {
-    fn end(self, result: &str) {
-        for tell in self.waiting {
-            // The one who waits may be gone; then nobody wants to know.
-            drop(tell.send(result.to_owned()));
-        }
-    }
-}
-
-impl Service {
-    /// How long a start takes by itself; `None` is for ever.
-    fn ready_ms(&self) -> Option<u64> {
-        match self.kind {
-            Kind::Simple => Some(0),
-            Kind::Notify => None,
-            Kind::Oneshot => {
-                // The first that fails is the last.
-                let failing = self.start.iter().position(|command| !command.succeeds);
-                let n_run = failing.map_or(self.start.len(), |at| at + 1);
-                self.start[..n_run].iter().map(|command| command.runs_ms).sum()
-            }
-        }
-    }
-
-    /// How long the stop commands take; the process itself ends at once.
-    fn stop_takes_ms(&self) -> Option<u64> {
-        self.stop.iter().map(|command| command.runs_ms).sum()
     }
 }

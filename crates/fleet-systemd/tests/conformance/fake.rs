@@ -29,6 +29,11 @@ impl World for FakeMachine {
         self.n_reloads()
     }
 
+    async fn reexec(&self) {
+        self.disconnect("systemd executes itself anew");
+        self.reconnect();
+    }
+
     async fn reboot(&self) {
         FakeMachine::reboot(self);
     }

@@ -47,6 +47,7 @@ suite!(
         death_of_a_process_is_an_event,
         reload_by_hand_loses_nothing,
         power_loss_is_told_and_survived,
+        systemd_that_executes_itself_anew_is_found_again,
     ]
 );
 
@@ -81,4 +82,5 @@ on_both! {
     unit_that_is_never_ready_times_out,
     start_limit_is_a_failure_with_its_own_result,
     instance_may_come_from_a_template_file,
+    systemd_that_executes_itself_anew_is_found_again,
 }

@@ -74,6 +74,10 @@ impl World for Real {
         stamp.parse().expect("a number")
     }
 
+    async fn reexec(&self) {
+        self.systemctl(&["daemon-reexec"]);
+    }
+
     async fn reboot(&self) {
         let mut machine = self.machine.lock().expect("no panic elsewhere");
         machine.kill().expect("power off");

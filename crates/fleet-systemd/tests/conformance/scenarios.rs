@@ -475,3 +475,27 @@ pub async fn instance_may_come_from_a_template_file(world: &dyn World) {
     assert_eq!(state(&*manager, "t@7.service").await, "nothing");
     stop(&*manager, "t@7.service").await;
 }
+
+pub async fn systemd_that_executes_itself_anew_is_found_again(world: &dyn World) {
+    let manager = world.manager().await;
+    let mut events = manager.events().expect("first taker");
+    let endless = "[Service]\nType=oneshot\nExecStart=/bin/sleep 1000\n";
+    write(&*manager, &[file("a.service", &sleeper(1000)), file("endless.service", endless)]).await;
+    start(&*manager, "a.service").await;
+    let endless = unit_name("endless.service");
+    let reexec = async {
+        until(&mut events, "endless.service", |status| status.active == "activating").await;
+        world.reexec().await;
+    };
+    let (outcome, ()) =
+        within("the end of the connection", async { tokio::join!(manager.run(&endless, Verb::Start), reexec) }).await;
+    assert!(matches!(outcome, Err(ManagerError::Disconnected { .. })), "{outcome:?}");
+    until_event(&mut events, &ManagerEvent::Disconnected).await;
+    until_event(&mut events, &ManagerEvent::Connected).await;
+    assert_eq!(state(&*manager, "a.service").await, "loaded active running success", "nothing happened to it");
+    assert!(state(&*manager, "endless.service").await.starts_with("loaded activating start"), "nor to the job");
+    assert_eq!(manager.look().await.expect("look").files.len(), 2);
+    world.kill_main(&unit_name("a.service")).await;
+    until(&mut events, "a.service", |status| words(status) == "loaded failed failed signal").await;
+    stop(&*manager, "endless.service").await;
+}

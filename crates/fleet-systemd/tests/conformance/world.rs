@@ -24,6 +24,8 @@ pub trait World: Send + Sync {
     async fn reload(&self);
     /// Something that is another one after each reload, whoever asked for it.
     async fn reload_stamp(&self) -> u64;
+    /// `systemctl daemon-reexec`: systemd goes and comes, the units stay.
+    async fn reexec(&self);
     /// Power off and on: no process survives, and `/run` is empty.
     async fn reboot(&self);
 }
