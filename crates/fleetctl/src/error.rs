@@ -252,7 +252,7 @@ impl CommandError {
                     "the desired state stays `launched`; `fleetctl unload UNIT...` takes it back".to_owned()
                 }
                 Goal::Destroyed => "they are going on to be stopped and removed".to_owned(),
-                Goal::Loaded => "the desired state stays `loaded`".to_owned(),
+                Goal::Loaded | Goal::Stopped => "the desired state stays `loaded`".to_owned(),
                 Goal::Unloaded => "the desired state stays `inactive`".to_owned(),
             },
             CommandError::NotPlaced { name, .. } => format!("start it: `fleetctl start {name}`"),

@@ -10,8 +10,10 @@ use fleet_api::v2::{Placement, Refusal, State, Unit, UnitState, Waiting};
 /// What a command waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Goal {
-    /// On its machine and not started (`load`, `stop`).
+    /// On its machine and not started (`load`).
     Loaded,
+    /// The same, or on no machine at all (`stop`): a unit that waits for a machine runs nowhere.
+    Stopped,
     /// Started, and running or finished well as systemd says (`start`, `restart`).
     Launched,
     /// On no machine any more (`unload`, `submit`).
@@ -100,8 +102,8 @@ pub fn judge(unit: Option<&Unit>, expected: &Expected) -> Verdict {
         (Goal::Destroyed, Some(unit)) => judge_destroyed(unit),
         (Goal::Unloaded, None) => Verdict::Failed(Failure::Gone),
         (Goal::Unloaded, Some(unit)) => judge_unloaded(unit, expected),
-        (Goal::Loaded | Goal::Launched, None) => Verdict::Failed(Failure::Gone),
-        (Goal::Loaded | Goal::Launched, Some(unit)) => judge_placed(unit, expected),
+        (Goal::Loaded | Goal::Stopped | Goal::Launched, None) => Verdict::Failed(Failure::Gone),
+        (Goal::Loaded | Goal::Stopped | Goal::Launched, Some(unit)) => judge_placed(unit, expected),
     }
 }
 
@@ -145,6 +147,7 @@ fn judge_placed(unit: &Unit, expected: &Expected) -> Verdict {
         }
     }
     match (n_placed, waiting) {
+        (0, _) if expected.goal == Goal::Stopped && unit.placements.is_empty() => Verdict::Reached,
         (0, _) => Verdict::Waiting(match (unit.waiting.as_ref().and_then(no_machine), unit.placements.first()) {
             (Some(reasons), _) => Why::NoMachine(reasons),
             (None, Some(placement)) => leaving(placement),
@@ -162,7 +165,9 @@ pub fn no_machine(waiting: &Waiting) -> Option<String> {
     }
     let refusing: BTreeSet<&str> =
         waiting.refusals.iter().flat_map(|refusal| &refusal.machines).map(String::as_str).collect();
-    let one = |refusal: &Refusal| format!("{}: {}", n_machines(refusal.machines.len()), refusal.reason);
+    let one = |refusal: &Refusal| {
+        format!("{}: {} ({})", n_machines(refusal.machines.len()), refusal.reason, refusal.constraint)
+    };
     let all_refuse = waiting.machines <= refusing.len() as u64;
     all_refuse.then(|| waiting.refusals.iter().map(one).collect::<Vec<String>>().join("; "))
 }
@@ -196,9 +201,9 @@ fn judge_one(placement: &Placement, expected: &Expected, name: &str) -> Verdict 
             Said::Badly => failed(),
             Said::NotYet => doing(),
         },
-        Goal::Loaded if state.reached != State::Loaded || state.active == "deactivating" => doing(),
+        Goal::Loaded | Goal::Stopped if state.reached != State::Loaded || state.active == "deactivating" => doing(),
         Goal::Loaded if state.load != "loaded" => failed(),
-        Goal::Loaded | Goal::Unloaded | Goal::Destroyed => Verdict::Reached,
+        Goal::Loaded | Goal::Stopped | Goal::Unloaded | Goal::Destroyed => Verdict::Reached,
     }
 }
 
@@ -308,7 +313,7 @@ impl fmt::Display for Failure {
 impl fmt::Display for Goal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Goal::Loaded => "to report state loaded",
+            Goal::Loaded | Goal::Stopped => "to report state loaded",
             Goal::Launched => "to report state launched",
             Goal::Unloaded => "to report state inactive",
             Goal::Destroyed => "to be gone",

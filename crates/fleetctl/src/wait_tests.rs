@@ -103,7 +103,8 @@ fn places() {
     check(
         Some(&stuck),
         Goal::Launched,
-        "waiting: no machine can take it: 2 machines: lacks disk=ssd; 2 machines: conflicts with b.service",
+        "waiting: no machine can take it: 2 machines: lacks disk=ssd (MachineMetadata=disk=ssd); 2 machines: conflicts with \
+         b.service (Conflicts=b.service)",
     );
     // A fourth machine refuses nothing: it is only a matter of time.
     stuck.waiting.as_mut().expect("it waits").machines = 4;
@@ -162,6 +163,22 @@ fn stopping_and_loading() {
     *at(&mut unit) =
         UnitState { reached: State::Loaded, error: "the disk is full".to_owned(), ..state("inactive", "dead", "") };
     check(Some(&unit), Goal::Loaded, &format!("failed: failed on {ON}: inactive (dead), the disk is full"));
+}
+
+#[test]
+fn stopping_what_runs_nowhere() {
+    let mut stuck = unit("a.service", State::Loaded);
+    stuck.waiting = Some(Waiting { summary: "a.service waits".to_owned(), machines: 0, refusals: Vec::new() });
+    check(Some(&stuck), Goal::Stopped, "reached");
+    check(Some(&stuck), Goal::Loaded, "waiting: no machine can take it: there is no machine");
+    let mut leaving = Unit { desired_state: State::Loaded, ..placed("a.service", state("deactivating", "stop", "")) };
+    leaving.placements[0].placed = false;
+    check(Some(&leaving), Goal::Stopped, "waiting: deactivating (stop), leaving 4f1c2a7d...");
+    // A file that systemd cannot read any more does not keep the unit from being stopped.
+    let loaded = UnitState { reached: State::Loaded, load: "not-found".to_owned(), ..state("inactive", "dead", "") };
+    let stopped = Unit { desired_state: State::Loaded, ..placed("a.service", loaded) };
+    check(Some(&stopped), Goal::Stopped, "reached");
+    check(Some(&stopped), Goal::Loaded, &format!("failed: failed on {ON}: inactive (dead), Load: not-found"));
 }
 
 #[test]

@@ -205,14 +205,18 @@ pub fn accepted(result: v2::ChangeResult) -> Result<v2::ChangeResult, CommandErr
     Err(CommandError::Refused { name: result.name, problem: Box::new(problem) })
 }
 
-/// Prints `Unit N STATE on ID8.../IP`, once for each machine that has the unit.
+/// Prints `Unit N STATE on ID8.../IP`, once for each machine that has the unit; `Unit N STATE` if none has.
 pub fn report_state(session: &Session<'_>, unit: Option<&v2::Unit>, state: v2::State) -> Result<(), CommandError> {
     let Some(unit) = unit else {
         return Ok(());
     };
-    for placement in unit.placements.iter().filter(|placement| placement.placed) {
-        let place = legend(&placement.machine, placement.ip.as_deref());
-        session.console.line(&format!("Unit {} {} on {place}", unit.name, state.as_str()))?;
+    let line = format!("Unit {} {}", unit.name, state.as_str());
+    let mut placed = unit.placements.iter().filter(|placement| placement.placed).peekable();
+    if placed.peek().is_none() {
+        session.console.line(&line)?;
+    }
+    for placement in placed {
+        session.console.line(&format!("{line} on {}", legend(&placement.machine, placement.ip.as_deref())))?;
     }
     Ok(())
 }

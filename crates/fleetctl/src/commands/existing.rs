@@ -38,7 +38,7 @@ impl Verb {
 
     fn goal(self) -> Goal {
         match self {
-            Verb::Stop => Goal::Loaded,
+            Verb::Stop => Goal::Stopped,
             Verb::Unload => Goal::Unloaded,
             Verb::Restart => Goal::Launched,
             Verb::Destroy => Goal::Destroyed,

@@ -116,7 +116,7 @@ mod tests {
             failed:
               bad.service failed on 4f1c2a7d.../10.0.0.1: failed (failed), Result: exit-code
             waiting for a machine:
-              stuck.service: no machine can take it: 1 machine: lacks disk=ssd
+              stuck.service: no machine can take it: 1 machine: lacks disk=ssd (MachineMetadata=disk=ssd)
             under way:
               slow.service: activating (start-pre) on 4f1c2a7d.../10.0.0.1
         "#]]
