@@ -278,7 +278,11 @@ impl fmt::Display for Why {
             Why::NoMachine(summary) => write!(f, "no machine can take it: {summary}"),
             Why::NotPlaced => f.write_str("no word from the engine yet"),
             Why::Silent { machine } => write!(f, "no word from {} yet", short_id(machine)),
-            Why::Doing { machine, active, sub } => write!(f, "{active} ({sub}) on {}", short_id(machine)),
+            Why::Doing { machine, active, sub } => {
+                write!(f, "{active} ({sub}) on {}", short_id(machine))?;
+                // It looks as if all were well; what is missing is the end of systemd's job.
+                if active == "active" { f.write_str(", the order is not done yet") } else { Ok(()) }
+            }
             Why::Leaving { machine, doing: Some(doing) } => write!(f, "{doing}, leaving {}", short_id(machine)),
             Why::Leaving { machine, doing: None } => write!(f, "leaving {}", short_id(machine)),
         }

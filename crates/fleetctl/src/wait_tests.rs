@@ -85,7 +85,7 @@ fn what_is_said_of_an_older_order_is_not_of_ours() {
 fn a_restart_is_done_when_its_counter_is_reached() {
     let order = Expected { goal: Goal::Launched, generation: 1, restarts: 3 };
     let mut unit = placed("a.service", UnitState { restarts: 2, ..state("active", "running", "success") });
-    check_at(Some(&unit), &order, "waiting: active (running) on 4f1c2a7d...");
+    check_at(Some(&unit), &order, "waiting: active (running) on 4f1c2a7d..., the order is not done yet");
     unit.placements[0].state.as_mut().expect("a state").restarts = 3;
     check_at(Some(&unit), &order, "reached");
 }

@@ -57,15 +57,11 @@ fn running_in(folder: &Path, lives: impl Fn(u32) -> bool) -> Vec<String> {
     found.into_iter().map(|(_, endpoint)| endpoint).collect()
 }
 
-/// A folder that only lives as long as the box is up, of this user.
+/// A folder that lives as long as the box is up, and in which only this user can write: the hint is to be trusted. An ordinary user
+/// without one has no records.
 fn folder() -> PathBuf {
-    match std::env::var_os("XDG_RUNTIME_DIR") {
-        Some(folder) if !folder.is_empty() => PathBuf::from(folder),
-        Some(_) | None if Path::new("/run/fleetctl").exists() || fs::create_dir_all("/run/fleetctl").is_ok() => {
-            PathBuf::from("/run/fleetctl")
-        }
-        Some(_) | None => std::env::temp_dir(),
-    }
+    let own = std::env::var_os("XDG_RUNTIME_DIR").filter(|folder| !folder.is_empty());
+    own.map_or_else(|| PathBuf::from("/run"), PathBuf::from)
 }
 
 #[cfg(test)]

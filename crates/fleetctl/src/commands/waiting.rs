@@ -222,8 +222,11 @@ impl<F: FnMut(&str, Option<&v2::Unit>) -> Result<(), CommandError>> Waiter<'_, '
     fn show_bar(&self) {
         let bar = self.session.console.bar();
         bar.set_length(self.order.expected.len() as u64);
-        let template =
-            if self.order.expected.len() == 1 { "{spinner} {wide_msg}" } else { "{spinner} {pos}/{len} {wide_msg}" };
+        let template = if self.order.expected.len() == 1 {
+            "{spinner} {wide_msg}"
+        } else {
+            "{spinner} {pos} of {len} units; {wide_msg}"
+        };
         bar.set_style(ProgressStyle::with_template(template).expect("the template is well formed"));
         self.session.console.show_bar();
         bar.enable_steady_tick(Duration::from_millis(100));
@@ -234,7 +237,7 @@ impl<F: FnMut(&str, Option<&v2::Unit>) -> Result<(), CommandError>> Waiter<'_, '
         if self.session.console.is_watched() {
             let bar = self.session.console.bar();
             bar.set_position((n_total - self.pending.len()) as u64);
-            bar.set_message(progress::status_line(&self.pending, n_total));
+            bar.set_message(progress::status_line(&self.pending));
             return;
         }
         let now_ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);

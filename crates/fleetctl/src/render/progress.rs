@@ -46,13 +46,9 @@ impl Spoken {
     }
 }
 
-/// One line for a screen on which it is rewritten all the time.
-pub fn status_line(pending: &BTreeMap<String, Why>, n_total: usize) -> String {
-    match pending.iter().collect::<Vec<_>>().as_slice() {
-        [] => String::new(),
-        [(name, why)] => why.sentence(name),
-        several => count_sentence(several, n_total),
-    }
+/// One line for a screen on which it is rewritten all the time, beside a count: what the first unit is at.
+pub fn status_line(pending: &BTreeMap<String, Why>) -> String {
+    pending.first_key_value().map(|(name, why)| why.sentence(name)).unwrap_or_default()
 }
 
 type Busy<'a> = Vec<(&'a String, &'a Why)>;
@@ -146,10 +142,8 @@ mod tests {
 
     #[test]
     fn one_line_for_a_terminal() {
-        assert_eq!(status_line(&BTreeMap::new(), 0), "");
-        let one = pending(&[("a.service", doing("start-pre"))]);
-        assert_eq!(status_line(&one, 3), "waiting for a.service: activating (start-pre) on 4f1c2a7d...");
+        assert_eq!(status_line(&BTreeMap::new()), "");
         let two = pending(&[("a.service", doing("start-pre")), ("b.service", Why::NotPlaced)]);
-        assert_eq!(status_line(&two, 3), "waiting for 2 of 3 units; a.service: activating (start-pre) on 4f1c2a7d...");
+        assert_eq!(status_line(&two), "waiting for a.service: activating (start-pre) on 4f1c2a7d...");
     }
 }
