@@ -240,6 +240,11 @@ impl CommandError {
             },
             CommandError::UnknownUnit { .. } => "`fleetctl list-unit-files` shows the units that exist".to_owned(),
             CommandError::Inactive { name, .. } => format!("it is on no machine; start it: `fleetctl start {name}`"),
+            CommandError::UnitFailed { failure: Failure::State { state, .. }, .. } if state.result == "start-limit-hit" => {
+                "systemd refuses more starts in a short time; wait a little, or set StartLimitBurst= and \
+                 StartLimitIntervalSec= in [Unit]"
+                    .to_owned()
+            }
             CommandError::UnitFailed { name, failure: Failure::State { .. }, .. } => {
                 format!("more is shown by `fleetctl status {name}` and `fleetctl journal {name}`")
             }

@@ -165,11 +165,18 @@ pub fn no_machine(waiting: &Waiting) -> Option<String> {
     }
     let refusing: BTreeSet<&str> =
         waiting.refusals.iter().flat_map(|refusal| &refusal.machines).map(String::as_str).collect();
-    let one = |refusal: &Refusal| {
-        format!("{}: {} ({})", n_machines(refusal.machines.len()), refusal.reason, refusal.constraint)
-    };
     let all_refuse = waiting.machines <= refusing.len() as u64;
-    all_refuse.then(|| waiting.refusals.iter().map(one).collect::<Vec<String>>().join("; "))
+    all_refuse.then(|| waiting.refusals.iter().map(refusal).collect::<Vec<String>>().join("; "))
+}
+
+/// How many machines one constraint refuses, and what was found on them: `2 machines: MachineMetadata=disk=ssd (has no disk)`.
+pub fn refusal(refusal: &Refusal) -> String {
+    let n = n_machines(refusal.machines.len());
+    if refusal.reason.is_empty() {
+        format!("{n}: {}", refusal.constraint)
+    } else {
+        format!("{n}: {} ({})", refusal.constraint, refusal.reason)
+    }
 }
 
 /// `1 machine`, `2 machines`.

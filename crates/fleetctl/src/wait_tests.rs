@@ -96,15 +96,14 @@ fn places() {
     let mut stuck = unit("a.service", State::Launched);
     check(Some(&stuck), Goal::Launched, "waiting: no word from the engine yet");
     let refusals = fixture::refusals(&[
-        ("MachineMetadata=disk=ssd", "lacks disk=ssd", &["4f1c2a7d00", "9a8b7c6d00"]),
-        ("Conflicts=b.service", "conflicts with b.service", &["9a8b7c6d00", "c0ffee1100"]),
+        ("MachineMetadata=disk=ssd", "has no disk", &["4f1c2a7d00", "9a8b7c6d00"]),
+        ("Conflicts=b.service", "", &["9a8b7c6d00", "c0ffee1100"]),
     ]);
     stuck.waiting = Some(Waiting { summary: "a.service waits".to_owned(), machines: 3, refusals });
     check(
         Some(&stuck),
         Goal::Launched,
-        "waiting: no machine can take it: 2 machines: lacks disk=ssd (MachineMetadata=disk=ssd); 2 machines: conflicts with \
-         b.service (Conflicts=b.service)",
+        "waiting: no machine can take it: 2 machines: MachineMetadata=disk=ssd (has no disk); 2 machines: Conflicts=b.service",
     );
     // A fourth machine refuses nothing: it is only a matter of time.
     stuck.waiting.as_mut().expect("it waits").machines = 4;

@@ -18,7 +18,7 @@ use crate::error::CommandError;
 use crate::exit::Exit;
 use crate::render::table;
 use crate::settings::ENDPOINT_ENV;
-use crate::wait::short_id;
+use crate::wait::{self, short_id};
 
 /// Brings a cluster up, stays, takes it down.
 pub async fn run(console: &Console, args: Dev) -> Result<Exit, CommandError> {
@@ -27,8 +27,8 @@ pub async fn run(console: &Console, args: Dev) -> Result<Exit, CommandError> {
     // Before anything is started, so that a signal in the middle does not end this process and leave the rest.
     let mut signals = Signals::new()?;
     let begun = Instant::now();
-    let n_machines = machines.len();
-    console.talk(&format!("bringing up {n_machines} machines ..."));
+    let n_machines = wait::n_machines(machines.len());
+    console.talk(&format!("bringing up {n_machines} ..."));
     let spec = ClusterSpec { machines, dir: args.keep.clone(), fleetd };
     let cluster = blocking("bring up the cluster", || Cluster::start(spec)).await?;
     let endpoint = cluster.endpoint();
@@ -37,7 +37,7 @@ pub async fn run(console: &Console, args: Dev) -> Result<Exit, CommandError> {
         let metadata = table::metadata(&spec.metadata);
         console.talk(format!("  {}  {}  {}  {metadata}", spec.name, short_id(&spec.id), spec.address).trim_end());
     }
-    console.talk(&format!("{n_machines} machines and fleetd are up after {:.1} s", begun.elapsed().as_secs_f64()));
+    console.talk(&format!("{n_machines} and fleetd are up after {:.1} s", begun.elapsed().as_secs_f64()));
     console.talk(&format!("fleetd's log: {}", cluster.fleetd_log().display()));
     // Only hints of other commands are the poorer without it.
     let record =

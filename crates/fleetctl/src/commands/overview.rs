@@ -103,7 +103,7 @@ mod tests {
         let mut slow = fixture::placed("slow.service", fixture::state("activating", "start-pre", ""));
         slow.placements[0].done = false;
         let mut stuck = fixture::unit("stuck.service", v2::State::Launched);
-        let refusals = fixture::refusals(&[("MachineMetadata=disk=ssd", "lacks disk=ssd", &["4f1c2a7d00"])]);
+        let refusals = fixture::refusals(&[("MachineMetadata=disk=ssd", "has no disk", &["4f1c2a7d00"])]);
         stuck.waiting = Some(v2::Waiting { summary: "stuck.service waits".to_owned(), machines: 1, refusals });
         let mut template = fixture::unit("t@.service", v2::State::Inactive);
         template.generation = 1;
@@ -116,7 +116,7 @@ mod tests {
             failed:
               bad.service failed on 4f1c2a7d.../10.0.0.1: failed (failed), Result: exit-code
             waiting for a machine:
-              stuck.service: no machine can take it: 1 machine: lacks disk=ssd (MachineMetadata=disk=ssd)
+              stuck.service: no machine can take it: 1 machine: MachineMetadata=disk=ssd (has no disk)
             under way:
               slow.service: activating (start-pre) on 4f1c2a7d.../10.0.0.1
         "#]]

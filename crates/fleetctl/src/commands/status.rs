@@ -91,9 +91,8 @@ fn nowhere(unit: &v2::Unit) -> Vec<String> {
             let n = wait::n_machines(usize::try_from(waiting.machines).unwrap_or(usize::MAX));
             lines.push(format!("     Fleet: to be {desired}; none of {n} can take it:"));
             lines.extend(waiting.refusals.iter().map(|refusal| {
-                let n = wait::n_machines(refusal.machines.len());
                 let which: Vec<String> = refusal.machines.iter().map(|id| wait::short_id(id)).collect();
-                format!("            {n}: {} ({}; {})", refusal.reason, refusal.constraint, which.join(" "))
+                format!("            {}: {}", wait::refusal(refusal), which.join(" "))
             }));
         }
     }
@@ -114,8 +113,8 @@ mod tests {
             summary: "web.service waits".to_owned(),
             machines: 3,
             refusals: fixture::refusals(&[
-                ("MachineMetadata=disk=ssd", "lacks disk=ssd", &["4f1c2a7d00", "9a8b7c6d00"]),
-                ("Conflicts=db.service", "conflicts with db.service", &["c0ffee1100"]),
+                ("MachineMetadata=disk=ssd", "has no disk", &["4f1c2a7d00", "9a8b7c6d00"]),
+                ("Conflicts=db.service", "", &["c0ffee1100"]),
             ]),
         });
         assert_eq!(
@@ -123,8 +122,8 @@ mod tests {
             [
                 "web.service - A web server",
                 "     Fleet: to be launched; none of 3 machines can take it:",
-                "            2 machines: lacks disk=ssd (MachineMetadata=disk=ssd; 4f1c2a7d... 9a8b7c6d...)",
-                "            1 machine: conflicts with db.service (Conflicts=db.service; c0ffee11...)",
+                "            2 machines: MachineMetadata=disk=ssd (has no disk): 4f1c2a7d... 9a8b7c6d...",
+                "            1 machine: Conflicts=db.service: c0ffee11...",
             ]
         );
         unit.desired_state = v2::State::Inactive;
