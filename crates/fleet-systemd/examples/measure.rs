@@ -15,7 +15,7 @@ use fleet_systemd::{JobResult, Receipt, UnitManager, Verb, WriteFile};
 use futures_util::future::join_all;
 
 /// How often each number of units is started each way.
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 3;
 
 #[tokio::main]
 #[expect(clippy::print_stdout, reason = "printing is what this is for")]

@@ -57,6 +57,8 @@ fn call_all(socket: &Path, method: &str, names: Vec<String>) -> io::Result<Vec<(
     let stream = UnixStream::connect(socket)?;
     let mut read = BufReader::with_capacity(256 * 1024, stream.try_clone()?);
     (&stream).write_all(b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n")?;
+    // systemd leaves a call lie that arrives together with the handshake, until something else arrives.
+    skip_handshake(&mut read)?;
     let calls: Vec<u8> = (1..).zip(&names).flat_map(|(serial, name)| call(method, name, serial)).collect();
     thread::scope(|scope| {
         // Apart, so that neither side waits for the other with a full socket.
@@ -70,7 +72,6 @@ fn call_all(socket: &Path, method: &str, names: Vec<String>) -> io::Result<Vec<(
 fn await_ends(read: &mut impl Read, names: Vec<String>) -> io::Result<Vec<(String, String)>> {
     let mut waiting: BTreeSet<String> = names.into_iter().collect();
     let mut not_done = Vec::new();
-    skip_handshake(read)?;
     while !waiting.is_empty() {
         let message = Incoming::read(read)?;
         if message.kind == ERROR {

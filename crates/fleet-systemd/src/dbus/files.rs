@@ -120,6 +120,8 @@ impl Files {
     /// The receipt comes second: if we end in between, the old receipt says that the old file is there, the file is written
     /// again, and that is harmless. The other way round, the new file would never be written.
     pub(super) fn write(&self, file: &WriteFile) -> Result<(), ManagerError> {
+        // First of all, so that nothing of ours is left beside a unit of someone else.
+        self.check_link(&file.name)?;
         let path = self.file(&file.name);
         if !fs::read(&path).is_ok_and(|there| there == file.text.as_bytes()) {
             replace(&path, file.text.as_bytes())?;
@@ -203,23 +205,33 @@ impl Files {
             .ok()
     }
 
-    /// Places the link by which systemd finds the file, unless systemd reads our directory itself.
+    /// Refuses a name under which systemd would find something that is not ours.
+    fn check_link(&self, name: &UnitName) -> Result<(), ManagerError> {
+        let Some(links) = &self.links else {
+            return Ok(());
+        };
+        let link = links.join(name.as_str());
+        match fs::symlink_metadata(&link) {
+            Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(err) => Err(failed("link", &link, &err)),
+            Ok(_) if fs::read_link(&link).is_ok_and(|there| there == self.file(name)) => Ok(()),
+            Ok(_) => Err(ManagerError::File {
+                verb: "link",
+                path: link.display().to_string(),
+                reason: "a unit of that name is there which fleet did not write; rename one of the two".to_owned(),
+            }),
+        }
+    }
+
+    /// Places the link by which systemd finds the file, unless it is there or systemd reads our directory itself.
     fn link(&self, name: &UnitName) -> Result<(), ManagerError> {
         let Some(links) = &self.links else {
             return Ok(());
         };
-        let (link, target) = (links.join(name.as_str()), self.file(name));
-        match symlink(&target, &link) {
-            Ok(()) => Ok(()),
-            Err(err) if err.kind() == io::ErrorKind::AlreadyExists => match fs::read_link(&link) {
-                Ok(there) if there == target => Ok(()),
-                _ => Err(ManagerError::File {
-                    verb: "link",
-                    path: link.display().to_string(),
-                    reason: "a unit of that name is there which fleet did not write".to_owned(),
-                }),
-            },
-            Err(err) => Err(failed("link", &link, &err)),
+        let link = links.join(name.as_str());
+        match symlink(self.file(name), &link) {
+            Err(err) if err.kind() == io::ErrorKind::AlreadyExists => self.check_link(name),
+            other => other.map_err(|err| failed("link", &link, &err)),
         }
     }
 }
@@ -273,4 +285,138 @@ fn gone(removed: io::Result<()>) -> io::Result<()> {
 
 fn failed(verb: &'static str, path: &Path, err: &io::Error) -> ManagerError {
     ManagerError::File { verb, path: path.display().to_string(), reason: err.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+
+    use fleet_core::unit::UnitHash;
+
+    use super::*;
+
+    fn file(name: &str, text: &str) -> WriteFile {
+        let receipt = Receipt {
+            hash: UnitHash::of_canonical(text),
+            generation: Generation(u64::MAX),
+            restarts: 2,
+            reached: TargetState::Loaded,
+        };
+        WriteFile { name: name.parse().expect("a unit name"), text: text.to_owned(), receipt }
+    }
+
+    /// Two directories in a new folder, and what works on them.
+    fn directories() -> (tempfile::TempDir, Dirs, Files) {
+        let dir = tempfile::tempdir().expect("a folder");
+        let dirs = Dirs { units_directory: dir.path().join("fleet"), unit_directory: dir.path().join("systemd") };
+        let files = Files::open(&dirs).expect("directories");
+        (dir, dirs, files)
+    }
+
+    #[test]
+    fn what_is_written_is_found_linked_and_gone_when_removed() {
+        let (_dir, dirs, files) = directories();
+        let (a, longest) = (file("a.service", "text"), file(&format!("{}.service", "x".repeat(247)), "text"));
+        for file in [&a, &longest] {
+            files.write(file).expect("written");
+            let link = dirs.unit_directory.join(file.name.as_str());
+            assert_eq!(fs::read_to_string(link).expect("linked"), file.text);
+        }
+        let path = dirs.units_directory.join("a.service");
+        assert_eq!(fs::metadata(&path).expect("there").permissions().mode() & 0o7777, 0o644);
+        let want =
+            vec![(a.name.clone(), Some(a.receipt.clone())), (longest.name.clone(), Some(longest.receipt.clone()))];
+        assert_eq!(files.find().expect("read").files, want);
+        for file in [&a, &longest] {
+            files.remove(&file.name).expect("removed");
+            files.remove(&file.name).expect("gone is gone");
+        }
+        assert_eq!(files.find().expect("read").files, []);
+        assert_eq!(fs::read_dir(&dirs.unit_directory).expect("read").count(), 0, "no link is left");
+        assert_eq!(
+            fs::read_dir(&dirs.units_directory).expect("read").count(),
+            1,
+            "only the folder of receipts is left"
+        );
+    }
+
+    #[test]
+    fn equal_content_is_not_written_again() {
+        let (_dir, dirs, files) = directories();
+        let identity = || {
+            let meta = fs::metadata(dirs.units_directory.join("a.service")).expect("there");
+            (meta.ino(), meta.mtime_nsec())
+        };
+        files.write(&file("a.service", "text")).expect("written");
+        let before = identity();
+        files.write(&file("a.service", "text")).expect("written");
+        assert_eq!(identity(), before);
+        files.write(&file("a.service", "other")).expect("written");
+        assert_ne!(identity(), before);
+    }
+
+    #[test]
+    fn unit_of_someone_else_is_left_alone() {
+        let (_dir, dirs, files) = directories();
+        let theirs = dirs.unit_directory.join("a.service");
+        fs::write(&theirs, "theirs").expect("written");
+        let outcome = files.write(&file("a.service", "ours"));
+        assert!(matches!(outcome, Err(ManagerError::File { verb: "link", .. })), "{outcome:?}");
+        assert_eq!(fs::read_to_string(&theirs).expect("there"), "theirs");
+        assert_eq!(files.find().expect("read").files, [], "nothing of ours beside it");
+        files.remove(&"a.service".parse().expect("a name")).expect("nothing of ours is there");
+        assert_eq!(fs::read_to_string(&theirs).expect("there"), "theirs");
+    }
+
+    #[test]
+    fn receipt_that_cannot_be_read_is_none() {
+        let (_dir, dirs, files) = directories();
+        files.write(&file("a.service", "text")).expect("written");
+        let receipt = dirs.units_directory.join(".receipts/a.service");
+        let good = fs::read_to_string(&receipt).expect("there");
+        for bad in ["", "{}", &good.replace("\"version\":1", "\"version\":2"), &good.replace("loaded", "asleep")] {
+            fs::write(&receipt, bad).expect("written");
+            assert_eq!(files.find().expect("read").files[0].1, None, "{bad}");
+        }
+        fs::remove_file(dirs.units_directory.join("a.service")).expect("removed");
+        assert_eq!(files.find().expect("read").receipts_alone, ["a.service".parse::<UnitName>().expect("a name")]);
+    }
+
+    /// A promise to later versions, which adopt what this one left running.
+    #[test]
+    fn receipt_on_disk_is_this_text() {
+        let (_dir, dirs, files) = directories();
+        files.write(&file("a.service", "")).expect("written");
+        let text = fs::read_to_string(dirs.units_directory.join(".receipts/a.service")).expect("there");
+        let want = concat!(
+            r#"{"version":1,"hash":"da39a3ee5e6b4b0d3255bfef95601890afd80709","#,
+            r#""generation":18446744073709551615,"restarts":2,"reached":"loaded"}"#
+        );
+        assert_eq!(text, want);
+    }
+
+    #[test]
+    fn half_written_files_of_another_process_go_at_the_start() {
+        let (_dir, dirs, _files) = directories();
+        for dir in [dirs.units_directory.clone(), dirs.units_directory.join(".receipts")] {
+            fs::write(dir.join(format!("{TEMPORARY}0-7")), "half").expect("written");
+            fs::write(dir.join(format!("{TEMPORARY}{}-7", std::process::id())), "in use").expect("written");
+        }
+        Files::open(&dirs).expect("opened");
+        for dir in [dirs.units_directory.clone(), dirs.units_directory.join(".receipts")] {
+            let left = names_in(&dir).expect("read");
+            let left: Vec<_> = left.iter().filter(|name| name.starts_with(TEMPORARY)).collect();
+            assert_eq!(left, [&format!("{TEMPORARY}{}-7", std::process::id())]);
+        }
+    }
+
+    #[test]
+    fn one_directory_for_both_needs_no_link() {
+        let dir = tempfile::tempdir().expect("a folder");
+        // The same one, spelled twice.
+        let dirs = Dirs { units_directory: dir.path().join("u"), unit_directory: dir.path().join("u/../u") };
+        let files = Files::open(&dirs).expect("opened");
+        files.write(&file("a.service", "text")).expect("written");
+        assert!(fs::symlink_metadata(dir.path().join("u/a.service")).expect("there").is_file());
+    }
 }

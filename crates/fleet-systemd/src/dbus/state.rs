@@ -281,3 +281,66 @@ fn unheard_of(name: &UnitName) -> UnitStatus {
         result: String::new(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const JOB: &str = "/org/freedesktop/systemd1/job/7";
+
+    #[test]
+    fn end_of_a_job_reaches_all_who_wait_whenever_they_begin() {
+        let mut state = State::default();
+        let (mut one, mut two) = (state.await_job(JOB), state.await_job(JOB));
+        state.job_ended("/org/freedesktop/systemd1/job/8", "failed");
+        assert!(one.try_recv().is_err(), "that was another job");
+        state.job_ended(JOB, "done");
+        assert_eq!((one.try_recv().as_deref(), two.try_recv().as_deref()), (Ok("done"), Ok("done")));
+        // The end came before the reply that named the job.
+        assert_eq!(state.await_job("/org/freedesktop/systemd1/job/8").try_recv().as_deref(), Ok("failed"));
+    }
+
+    #[test]
+    fn ends_of_other_jobs_take_no_memory_without_bound() {
+        let mut state = State::default();
+        for number in 0..10 * EARLY_ENDS_MAX {
+            state.job_ended(&format!("/job/{number}"), "done");
+        }
+        assert_eq!(state.early.len(), EARLY_ENDS_MAX);
+        let newest = format!("/job/{}", 10 * EARLY_ENDS_MAX - 1);
+        assert_eq!(state.await_job(&newest).try_recv().as_deref(), Ok("done"));
+    }
+
+    #[test]
+    fn loss_of_the_connection_ends_every_wait() {
+        let mut state = State::default();
+        let mut job = state.await_job(JOB);
+        let (tell, mut told) = oneshot::channel();
+        let handler = move |_: &mut State, reply: Reply<'_>| drop(tell.send(reply.err().cloned()));
+        state.expect(NonZeroU32::MIN, Box::new(handler));
+        state.lost("gone");
+        assert_eq!(job.try_recv(), Err(oneshot::error::TryRecvError::Closed));
+        assert_eq!(told.try_recv(), Ok(Some(CallError::Lost("gone".to_owned()))));
+        assert_eq!(state.next_news(), Some(ManagerEvent::Disconnected));
+        assert_eq!(state.next_news(), None);
+    }
+
+    /// As around a `daemon-reload`, in which systemd tells of all units as removed and new.
+    #[test]
+    fn reload_makes_no_unit_seem_dead() {
+        let name: UnitName = "a.service".parse().expect("a name");
+        let mut state = State::default();
+        state.track(&name);
+        state.unit_new("a.service");
+        state.properties(&name, Some("active"), Some("running"), Some("success"));
+        let before = state.status(&name).cloned();
+        state.reloading = true;
+        state.unit_removed("a.service");
+        state.unit_new("a.service");
+        state.reloading = false;
+        assert_eq!(state.status(&name).cloned(), before);
+        assert!(state.in_memory(&name));
+        state.unit_removed("a.service");
+        assert_eq!(state.status(&name).map(|status| status.active.as_str()), Some("inactive"));
+    }
+}

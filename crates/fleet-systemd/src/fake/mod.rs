@@ -14,6 +14,7 @@
 
 mod file;
 mod model;
+mod transaction;
 mod unit;
 
 use std::collections::BTreeMap;

@@ -7,8 +7,8 @@ use tokio::sync::oneshot;
 
 use super::Script;
 use super::file::{Kind, Restart, Service, UnitFile};
-use super::unit::{Content, Due, Job, Phase, Unit};
-use crate::{NO_SUCH_UNIT, UnitStatus, Verb};
+use super::unit::{Content, Due, Phase, Unit};
+use crate::{UnitStatus, Verb};
 
 /// How often a unit may be started within [`START_LIMIT_MS`]. Source: systemd-system.conf(5), `DefaultStartLimitBurst=`.
 const START_LIMIT_BURST: usize = 5;
@@ -31,10 +31,10 @@ pub(super) struct Model {
     pub(super) scripts: BTreeMap<UnitName, Script>,
     pub(super) n_reloads: u64,
     /// Units in memory.
-    units: BTreeMap<UnitName, Unit>,
+    pub(super) units: BTreeMap<UnitName, Unit>,
     /// Units whose state changed since this was last taken.
     pub(super) changed: BTreeSet<UnitName>,
-    last_job: u64,
+    pub(super) last_job: u64,
 }
 
 impl Model {
@@ -68,95 +68,6 @@ impl Model {
         Ok(told)
     }
 
-    fn plan_start(&mut self, name: &UnitName, verb: Verb, jobs: &mut BTreeMap<UnitName, Verb>) -> Result<(), Refusal> {
-        if jobs.contains_key(name) {
-            return Ok(());
-        }
-        self.load(name);
-        let file = match &self.unit(name).content {
-            Content::Loaded { file, .. } => file.clone(),
-            Content::NotFound => {
-                return Err(Refusal { name: NO_SUCH_UNIT, message: format!("Unit {name} not found.") });
-            }
-            Content::Bad { why, .. } => {
-                let message = format!("Unit {name} has a bad unit file setting. ({why})");
-                return Err(Refusal { name: "org.freedesktop.systemd1.BadUnitSetting", message });
-            }
-        };
-        jobs.insert(name.clone(), verb);
-        for needed in file.needs() {
-            self.plan_start(needed, Verb::Start, jobs)?;
-        }
-        for wanted in &file.wants {
-            // A wanted unit that cannot be started is no reason not to start this one; nor is what it would have pulled in.
-            let mut with = jobs.clone();
-            if self.plan_start(wanted, Verb::Start, &mut with).is_ok() {
-                *jobs = with;
-            }
-        }
-        Ok(())
-    }
-
-    /// A restart restarts those that would stop with it, if they are up.
-    fn plan_restarts(&self, name: &UnitName, jobs: &mut BTreeMap<UnitName, Verb>) {
-        for other in self.up_and_stopping_with(name) {
-            if jobs.insert(other.clone(), Verb::Restart).is_none() {
-                self.plan_restarts(&other, jobs);
-            }
-        }
-    }
-
-    fn plan_stop(&mut self, name: &UnitName, jobs: &mut BTreeMap<UnitName, Verb>) -> Result<(), Refusal> {
-        self.load(name);
-        let unit = self.unit(name);
-        if unit.phase == Phase::Dead && !matches!(unit.content, Content::Loaded { .. }) {
-            return Err(Refusal { name: NO_SUCH_UNIT, message: format!("Unit {name} not loaded.") });
-        }
-        self.plan_stops(name, jobs);
-        Ok(())
-    }
-
-    fn plan_stops(&self, name: &UnitName, jobs: &mut BTreeMap<UnitName, Verb>) {
-        jobs.insert(name.clone(), Verb::Stop);
-        for other in self.up_and_stopping_with(name) {
-            if !jobs.contains_key(&other) {
-                self.plan_stops(&other, jobs);
-            }
-        }
-    }
-
-    fn up_and_stopping_with(&self, name: &UnitName) -> Vec<UnitName> {
-        let touched = |unit: &Unit| {
-            let up = !unit.phase.at_rest() || unit.job.as_ref().is_some_and(|job| job.verb != Verb::Stop);
-            up && unit.file().is_some_and(|file| file.stops_with(name))
-        };
-        self.units.iter().filter(|(_, unit)| touched(unit)).map(|(name, _)| name.clone()).collect()
-    }
-
-    /// Puts a job on a unit: equal wishes become one job, opposite ones cancel the older.
-    fn install(&mut self, name: &UnitName, verb: Verb) {
-        self.last_job += 1;
-        let (id, now_ms) = (self.last_job, self.now_ms);
-        let unit = self.unit_mut(name);
-        match &mut unit.job {
-            Some(job) if job.verb == verb || (job.verb != Verb::Stop && verb == Verb::Start) => (),
-            Some(job) if job.verb == Verb::Start && verb == Verb::Restart => {
-                job.verb = Verb::Restart;
-                job.running = false;
-            }
-            slot => {
-                let limit_ms = match &unit.content {
-                    Content::Loaded { file, .. } => file.job_timeout_ms.map(|ms| now_ms + ms),
-                    Content::NotFound | Content::Bad { .. } => None,
-                };
-                let new = Job { id, verb, running: false, limit_ms, waiting: Vec::new() };
-                if let Some(old) = slot.replace(new) {
-                    old.end("canceled");
-                }
-            }
-        }
-    }
-
     /// Runs all jobs that can run, until none can, and drops from memory what nothing keeps there.
     fn settle(&mut self) {
         loop {
@@ -172,23 +83,6 @@ impl Model {
             self.execute(&name);
         }
         self.collect();
-    }
-
-    /// Whether no other job comes first.
-    fn may_run(&self, name: &UnitName) -> bool {
-        let goes_down = |name: &UnitName| {
-            self.units.get(name).is_some_and(|unit| match unit.job.as_ref().map(|job| job.verb) {
-                Some(Verb::Stop) => true,
-                Some(Verb::Restart) => !unit.phase.at_rest(),
-                Some(Verb::Start) | None => false,
-            })
-        };
-        if goes_down(name) {
-            let comes_after = |unit: &Unit| unit.file().is_some_and(|file| file.after.contains(name));
-            return !self.units.iter().any(|(other, unit)| other != name && comes_after(unit) && goes_down(other));
-        }
-        let has_job = |other: &UnitName| self.units.get(other).is_some_and(|unit| unit.job.is_some());
-        self.unit(name).file().is_none_or(|file| !file.after.iter().any(|other| other != name && has_job(other)))
     }
 
     fn execute(&mut self, name: &UnitName) {
@@ -525,11 +419,11 @@ impl Model {
         self.changed.clear();
     }
 
-    fn unit(&self, name: &UnitName) -> &Unit {
+    pub(super) fn unit(&self, name: &UnitName) -> &Unit {
         self.units.get(name).expect("loaded before it is used, and not collected with a job")
     }
 
-    fn unit_mut(&mut self, name: &UnitName) -> &mut Unit {
+    pub(super) fn unit_mut(&mut self, name: &UnitName) -> &mut Unit {
         self.units.get_mut(name).expect("loaded before it is used, and not collected with a job")
     }
 
@@ -546,7 +440,7 @@ impl Model {
     }
 
     /// Takes a unit into memory, with all that it names. What is there already stays as it is, unless it was not found.
-    fn load(&mut self, name: &UnitName) {
+    pub(super) fn load(&mut self, name: &UnitName) {
         let content = self.read(name);
         match self.units.get_mut(name) {
             Some(unit) if matches!(unit.content, Content::NotFound) => unit.content = content,
