@@ -24,6 +24,8 @@ const NEEDS: &[Need] = &[
     Need { programs: &["mount"], package: "mount", what_for: "machines" },
     Need { programs: &["hostname"], package: "hostname", what_for: "machines" },
     Need { programs: &["find"], package: "findutils", what_for: "machines" },
+    Need { programs: &["dbus-daemon"], package: "dbus-daemon", what_for: "the tests on a user bus" },
+    Need { programs: &["/usr/lib/systemd/user/dbus.socket"], package: "dbus-user-session", what_for: "the tests on a user bus" },
     Need { programs: &["/usr/bin/python3"], package: "python3", what_for: "the example's web server" },
     Need { programs: &["curl"], package: "curl", what_for: "the example's sidekick" },
 ];
