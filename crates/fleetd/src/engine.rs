@@ -85,7 +85,8 @@ async fn lead(store: &Arc<dyn Store>, view: &SharedView, since: Revision, lease:
     let fence = ops::fence(since);
     let mut listener = view.listen();
     let mut engine = Engine::new();
-    let mut backoff = Backoff::default();
+    // Shorter than a renewal, so that a pause costs no lead.
+    let mut backoff = Backoff::up_to(RENEWAL / 2);
     // Dropped, and so ended, with the lead.
     let mut writing: JoinSet<Result<Revision, String>> = JoinSet::new();
     let mut wake: Option<Timestamp> = None;
@@ -111,43 +112,47 @@ async fn lead(store: &Arc<dyn Store>, view: &SharedView, since: Revision, lease:
             continue;
         }
         let event = tokio::select! {
+            // In this order, so that equal happenings give an equal run.
+            biased;
+            _ = renewal.tick() => match store.keep_alive(lease).await {
+                Ok(()) => continue,
+                Err(StoreError::NoLease(_)) => return,
+                Err(err) => {
+                    tracing::warn!(error = %err, "cannot renew the lead");
+                    continue;
+                }
+            },
+            Some(written) = writing.join_next() => after_writing(written, &mut backoff),
             event = listener.next(|view, changes| news(view, &changes, since)) => match event {
                 Some(event) => event,
                 None => return,
             },
-            Some(written) = writing.join_next() => match written {
-                Ok(Ok(revision)) => {
-                    backoff.reset();
-                    Event::Written { revision }
-                }
-                Ok(Err(reason)) => {
-                    tracing::warn!(reason, "a plan was not written; everything is looked at anew");
-                    Event::NotWritten
-                }
-                Err(err) => {
-                    tracing::error!(error = %err, "writing a plan failed");
-                    Event::NotWritten
-                }
-            },
             () = until(wake) => {
                 wake = None;
                 Event::Tick
-            }
-            _ = renewal.tick() => {
-                match store.keep_alive(lease).await {
-                    Ok(()) => continue,
-                    Err(StoreError::NoLease(_)) => return,
-                    Err(err) => {
-                        tracing::warn!(error = %err, "cannot renew the lead");
-                        continue;
-                    }
-                }
             }
         };
         if matches!(event, Event::Snapshot { .. }) {
             collect_unused_files(&**store, view, &fence).await;
         }
         effects = engine.handle(clock::now(), event);
+    }
+}
+
+fn after_writing(written: Result<Result<Revision, String>, tokio::task::JoinError>, backoff: &mut Backoff) -> Event {
+    match written {
+        Ok(Ok(revision)) => {
+            backoff.reset();
+            Event::Written { revision }
+        }
+        Ok(Err(reason)) => {
+            tracing::warn!(reason, "a plan was not written; everything is looked at anew");
+            Event::NotWritten
+        }
+        Err(err) => {
+            tracing::error!(error = %err, "writing a plan failed");
+            Event::NotWritten
+        }
     }
 }
 

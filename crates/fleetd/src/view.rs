@@ -20,24 +20,30 @@ const PAUSE_MAX: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Backoff {
     next: Duration,
+    max: Duration,
 }
 
 impl Default for Backoff {
     fn default() -> Backoff {
-        Backoff { next: PAUSE_FIRST }
+        Backoff::up_to(PAUSE_MAX)
     }
 }
 
 impl Backoff {
+    /// One whose pauses stop growing at `max`.
+    pub fn up_to(max: Duration) -> Backoff {
+        Backoff { next: PAUSE_FIRST.min(max), max }
+    }
+
     /// Waits, longer each time.
     pub async fn pause(&mut self) {
         tokio::time::sleep(self.next).await;
-        self.next = (self.next * 2).min(PAUSE_MAX);
+        self.next = (self.next * 2).min(self.max);
     }
 
     /// It works.
     pub fn reset(&mut self) {
-        self.next = PAUSE_FIRST;
+        self.next = PAUSE_FIRST.min(self.max);
     }
 }
 
