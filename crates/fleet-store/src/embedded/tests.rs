@@ -13,7 +13,7 @@ use redb::StorageBackend;
 use super::disk::{Opener, initialize};
 use super::{Embedded, STALL_MAX};
 use crate::clock::ManualClock;
-use crate::{Batch, Change, Keys, LeaseId, Revision, Snapshot, Store as _, StoreError, Txn, TxnOutcome, Write};
+use crate::{Batch, Change, Keys, LeaseId, Revision, Snapshot, Store as _, StoreError, Txn, TxnOutcome, Watch, Write};
 
 /// A disk in memory that knows what was synced and what was not.
 #[derive(Clone, Debug, Default)]
@@ -132,6 +132,11 @@ fn put(key: &str, value: &str, lease: Option<LeaseId>) -> Txn {
     Txn { guards: Vec::new(), writes: vec![write] }
 }
 
+/// The next batch; a watch that stays silent fails the test instead of holding it up.
+async fn news(watch: &mut Box<dyn Watch>) -> Result<Batch, StoreError> {
+    tokio::time::timeout(Duration::from_secs(10), watch.next()).await.expect("news within the limit")
+}
+
 async fn all(store: &Embedded) -> Snapshot {
     store.read(&Keys::Prefix(String::new())).await.expect("a read")
 }
@@ -153,7 +158,7 @@ async fn a_failing_disk() {
     disk.set_broken(true);
     let failed = store.commit(&put("a", "2", None)).await;
     assert!(matches!(&failed, Err(StoreError::Unavailable(why)) if why.contains("on fire")), "{failed:?}");
-    let ended = watch.next().await;
+    let ended = news(&mut watch).await;
     assert!(ended.is_err(), "the watcher saw {ended:?}, which is not on disk");
     for _ in 0..2 {
         let failed = store.commit(&put("a", "3", None)).await;
@@ -168,7 +173,7 @@ async fn a_failing_disk() {
     let outcome = store.commit(&put("a", "4", None)).await;
     let next = Revision(after.revision.0 + 1);
     assert_eq!(outcome, Ok(TxnOutcome::Committed(next)));
-    assert_eq!(watch.next().await.map(|batch| batch.revision), Ok(next));
+    assert_eq!(news(&mut watch).await.map(|batch| batch.revision), Ok(next));
 }
 
 /// Requests of one group that fail together all fail, reads too: they may have seen what is not on disk.
@@ -252,7 +257,7 @@ async fn leases_survive_a_restart() {
     assert!(gone < next, "{next:?} was given before");
     let mut watch = store.watch(&Keys::Prefix("a".to_owned()), Revision(3)).await.expect("a watch");
     clock.advance(Duration::from_secs(1));
-    let batch = watch.next().await.expect("the end of the lease");
+    let batch = news(&mut watch).await.expect("the end of the lease");
     let change = Change::Delete { key: "a".to_owned(), revision: Revision(3) };
     assert_eq!(batch, Batch { revision: Revision(3), changes: vec![change] });
 }
@@ -271,7 +276,7 @@ async fn history_begins_anew() {
     assert_eq!(past, Err(StoreError::Compacted(Revision(3))));
     let mut watch = store.watch(&everything, Revision(3)).await.expect("a watch");
     assert_eq!(store.commit(&put("a", "2", None)).await, Ok(TxnOutcome::Committed(Revision(3))));
-    assert_eq!(watch.next().await.map(|batch| batch.revision), Ok(Revision(3)));
+    assert_eq!(news(&mut watch).await.map(|batch| batch.revision), Ok(Revision(3)));
 }
 
 /// A process that was halted does not take its own silence for that of others.
