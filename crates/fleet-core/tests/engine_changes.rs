@@ -57,6 +57,26 @@ fn what_could_not_move_moves_when_there_is_room() {
     );
 }
 
+/// A unit that pushed in vain goes together with its machine, and then another machine changes: found by a random
+/// history, in which the engine went on to ask for the unit that was no more.
+#[test]
+fn what_could_not_move_goes_with_its_machine() {
+    let mut store = cluster("A:; B:; rep0 on A; x Conflicts=rep0 on B; kick Replaces=rep0 on A");
+    let mut engine = Engine::new();
+    assert_eq!(engine.handle(NOW, Event::Snapshot { revision: Revision(1), cluster: store.clone() }), []);
+    for (revision, text) in [(2, "B:; x Conflicts=rep0"), (4, "B:; C:; x Conflicts=rep0")] {
+        let after = cluster(text);
+        let deltas = difference(&store, &after);
+        (store.units, store.machines) = (after.units, after.machines);
+        let plan = only_plan(engine.handle(NOW, Event::Changed { revision: Revision(revision), deltas }));
+        if let Some(plan) = plan {
+            assert_eq!(plan, check::plan(&store));
+            written(&mut engine, &mut store, revision + 1, &plan);
+        }
+    }
+    assert_eq!(check::invariants(&store), []);
+}
+
 #[test]
 fn what_waits_for_a_move_comes_when_there_is_room() {
     check("A:; rep0 on A; kick Replaces=rep0", "A:; B: d=hdd; rep0; kick Replaces=rep0", "+kick@B");
@@ -85,6 +105,16 @@ fn a_move_makes_room_for_what_waits() {
         "A: d=ssd; B:; rep0 on A; g global Conflicts=rep0 d=ssd",
         "A: d=ssd; B:; rep0; g global Conflicts=rep0 d=ssd; kick Replaces=rep0 d=ssd",
         "[-rep0@A +g@A +kick@A +rep0@B]",
+    );
+}
+
+/// In the same round: `w` comes before `z` by name, so it gets the place that `kick` has made.
+#[test]
+fn a_move_makes_room_in_the_order_of_names() {
+    check(
+        "A: d=ssd; B:; rep0 on A; w Conflicts=rep0 d=ssd",
+        "A: d=ssd; B:; rep0; w Conflicts=rep0 d=ssd; z Conflicts=w d=ssd; kick Replaces=rep0 d=ssd",
+        "[-rep0@A +kick@A +rep0@B +w@A]",
     );
 }
 

@@ -1,5 +1,6 @@
 //! What people read when a unit waits.
 
+#[expect(dead_code, reason = "shared with tests of plans, which are not needed here")]
 mod notation;
 
 use expect_test::{Expect, expect};

@@ -486,6 +486,8 @@ impl Picture {
             let row = &self.units[slot];
             if row.unit.is_none() && row.on.is_empty() && row.followers.is_empty() {
                 self.unit_slots.remove(&row.name);
+                // It is looked at again when a machine is freed; when it went with its machine, none was.
+                self.stuck.remove(&row.name);
                 self.units.remove(slot);
             }
         }

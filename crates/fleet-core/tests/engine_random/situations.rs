@@ -1,0 +1,100 @@
+//! Which situations a plan was about, so that a run can show that it met them all.
+
+use fleet_core::check::{self, Violation};
+use fleet_core::engine::{PlacementWrite, Plan};
+use fleet_core::model::{Cluster, TargetState};
+use fleet_core::unit::{Requirements, UnitName};
+
+use super::{History, Seen, apply};
+
+impl History {
+    pub(super) fn note_situations(&self, plan: &Plan, seen: &mut Seen) {
+        let requires = |name: &UnitName| self.store.units.get(name).map(|unit| &*unit.requirements);
+        let is_global = |name: &UnitName| requires(name).is_some_and(|requires| requires.global);
+        let was_placed = |name: &UnitName| self.store.placements.values().any(|units| units.contains_key(name));
+        let mut after = self.store.clone();
+        plan.groups.iter().for_each(|group| apply(&mut after, group));
+        let same_machine = |a: &UnitName, b: &UnitName| {
+            after.placements.values().any(|units| units.contains_key(a) && units.contains_key(b))
+        };
+        for group in &plan.groups {
+            let puts = || group.writes.iter().filter(|write| write.is_put());
+            let news = || puts().filter(|write| !was_placed(write.name()));
+            let deletes = || group.writes.iter().filter(|write| !write.is_put());
+            let moved: Vec<_> = puts().filter(|put| deletes().any(|delete| delete.name() == put.name())).collect();
+            let replaced_by = |write: &PlacementWrite, replacer: &UnitName| {
+                requires(replacer)
+                    .is_some_and(|requires| requires.replaces.iter().any(|glob| glob.matches(write.name().as_str())))
+            };
+            seen.note("group of several placed", 1 < news().filter(|write| !is_global(write.name())).count());
+            seen.note("unit moved", moved.iter().any(|write| !is_global(write.name())));
+            seen.note("tied units moved", 1 < moved.iter().filter(|write| !is_global(write.name())).count());
+            seen.note(
+                "moved for a unit that comes",
+                moved
+                    .iter()
+                    .any(|old| news().any(|new| new.machine() != old.machine() && replaced_by(old, new.name()))),
+            );
+            seen.note("order renewed in place", puts().any(|put| moved.is_empty() && was_placed(put.name())));
+            seen.note("global unit placed", puts().any(|put| is_global(put.name())));
+            seen.note("global unit removed", deletes().any(|delete| is_global(delete.name())));
+            seen.note("unit that is gone removed", deletes().any(|delete| requires(delete.name()).is_none()));
+            seen.note(
+                "removed from a lost machine",
+                deletes().any(|delete| !self.store.machines.contains_key(delete.machine())),
+            );
+            let news_with = |has: fn(&Requirements) -> bool| news().any(|put| requires(put.name()).is_some_and(has));
+            seen.note("placed by MachineID", news_with(|requires| requires.machine_id.is_some()));
+            seen.note("placed by metadata", news_with(|requires| !requires.metadata.is_empty()));
+            seen.note("placed by two metadata keys", news_with(|requires| 1 < requires.metadata.len()));
+            seen.note("placed with Conflicts", news_with(|requires| !requires.conflicts.is_empty()));
+            seen.note("placed with Replaces", news_with(|requires| !requires.replaces.is_empty()));
+            let to_its_leader = |put: &PlacementWrite| {
+                requires(put.name()).is_some_and(|requires| {
+                    !requires.global && requires.machine_of.iter().any(|peer| puts().all(|other| other.name() != peer))
+                })
+            };
+            seen.note("follows a unit that is placed", news().any(to_its_leader));
+            seen.note(
+                "follows a global unit",
+                news().any(|put| {
+                    requires(put.name())
+                        .is_some_and(|requires| !requires.global && requires.machine_of.iter().any(is_global))
+                }),
+            );
+        }
+        for (name, unit) in &self.store.units {
+            let placed = after.placements.values().any(|units| units.contains_key(name));
+            let ordinary = !unit.requirements.global;
+            seen.note("unit waits", unit.target != TargetState::Inactive && ordinary && !placed);
+            seen.note(
+                "replacer and replaced stay together",
+                placed
+                    && ordinary
+                    && self.store.units.iter().any(|(other, unit)| {
+                        other != name
+                            && !unit.requirements.global
+                            && replaces(&self.store, name, other)
+                            && !replaces(&self.store, other, name)
+                            && same_machine(name, other)
+                    }),
+            );
+            seen.note(
+                "circular Replaces on one machine",
+                ordinary
+                    && self.store.units.iter().any(|(other, unit)| {
+                        name < other
+                            && !unit.requirements.global
+                            && replaces(&self.store, name, other)
+                            && replaces(&self.store, other, name)
+                            && same_machine(name, other)
+                    }),
+            );
+        }
+        seen.note("placed twice at first", check::invariants(&self.store).iter().any(Violation::is_wrong_always));
+    }
+}
+
+fn replaces(cluster: &Cluster, replacer: &UnitName, replaced: &UnitName) -> bool {
+    cluster.units[replacer].requirements.replaces.iter().any(|glob| glob.matches(replaced.as_str()))
+}
