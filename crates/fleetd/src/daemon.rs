@@ -1,11 +1,13 @@
 //! Wiring: which part is started when, and what ends the process.
 
+use std::fs::{File, TryLockError};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use fleet_core::model::MachineId;
 use fleet_store::embedded::Embedded;
-use fleet_store::registry::MachineRecord;
+use fleet_store::registry::{MachineRecord, View};
 use fleet_store::{Store, StoreError};
 use fleet_systemd::dbus::{Address, DbusManager, Dirs};
 use fleet_systemd::{ManagerError, UnitManager};
@@ -18,6 +20,13 @@ use crate::listen::{self, ListenError};
 use crate::presence::Presence;
 use crate::view::{Backoff, SharedView};
 use crate::{agent, api, engine};
+
+/// The file in a machine's `units_directory` that its `fleetd` holds locked. systemd does not look at such names.
+const LOCK: &str = ".fleetd.lock";
+
+/// How long the machines may take to be present before the daemon calls itself ready without them. Usual are
+/// milliseconds; a machine whose systemd does not answer must not keep the others from being served.
+const PRESENT_LIMIT: Duration = Duration::from_secs(5);
 
 /// Why the daemon could not start.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +41,14 @@ pub enum DaemonError {
     Store(#[source] StoreError),
     #[error(transparent)]
     Listen(#[from] ListenError),
+    #[error("cannot create {path}")]
+    Lock {
+        path: String,
+        #[source]
+        err: std::io::Error,
+    },
+    #[error("another fleetd serves machine {machine}: it holds {path}")]
+    Served { machine: MachineId, path: String },
     #[error("cannot handle signals")]
     Signals(#[source] std::io::Error),
 }
@@ -42,6 +59,8 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(DaemonError::Signals)?;
     let folder = config.store_path.parent().unwrap_or(Path::new("/"));
     std::fs::create_dir_all(folder).map_err(|err| DaemonError::Folder { path: folder.display().to_string(), err })?;
+    // Held, and so kept from others, until the process ends.
+    let _locks: Vec<File> = config.machines.iter().map(lock).collect::<Result<_, _>>()?;
     let store: Arc<dyn Store> = Arc::new(Embedded::open(&config.store_path).await.map_err(DaemonError::Store)?);
     let listeners = listeners(&config).await?;
 
@@ -60,7 +79,11 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
     }
     view.reached(fleet_core::model::Revision(0)).await;
     if !config.disable_engine {
-        parts.spawn(engine::run(Arc::clone(&store), view, id));
+        parts.spawn(engine::run(Arc::clone(&store), view.clone(), id));
+    }
+    // Who starts units as soon as this daemon is ready expects its machines to be there.
+    if tokio::time::timeout(PRESENT_LIMIT, all_present(&view, &config.machines)).await.is_err() {
+        tracing::warn!("not all machines are present after {} s; ready without them", PRESENT_LIMIT.as_secs());
     }
     let machines: Vec<&str> = config.machines.iter().map(|machine| machine.id.short()).collect();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), machines = machines.join(","), "fleetd is up");
@@ -77,6 +100,31 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     tracing::info!("fleetd stops; units go on running");
     Ok(())
+}
+
+/// Makes sure that no other `fleetd` on this box drives the same machine: they would undo each other's work.
+fn lock(machine: &MachineConfig) -> Result<File, DaemonError> {
+    let path = machine.units_directory.join(LOCK);
+    let failed = |err| DaemonError::Lock { path: path.display().to_string(), err };
+    std::fs::create_dir_all(&machine.units_directory).map_err(failed)?;
+    let file = File::create(&path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            Err(DaemonError::Served { machine: machine.id.clone(), path: path.display().to_string() })
+        }
+        Err(TryLockError::Error(err)) => Err(failed(err)),
+    }
+}
+
+/// Waits until the picture of the cluster shows all machines that this daemon serves.
+async fn all_present(view: &SharedView, machines: &[MachineConfig]) {
+    let mut news = view.listen();
+    let are_there = |view: &View| machines.iter().all(|machine| view.machines().contains_key(&machine.id));
+    let mut done = news.look_anew(are_there);
+    while !done {
+        done = news.next(|view, _| are_there(view)).await;
+    }
 }
 
 async fn listeners(config: &Config) -> Result<Vec<listen::Listener>, DaemonError> {
@@ -96,6 +144,7 @@ async fn serve_machine(machine: MachineConfig, store: Arc<dyn Store>, config: Co
         metadata: machine.metadata.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         name: None,
+        boot_id: boot_id(),
     };
     let manager = connect(&machine).await;
     let presence = Presence::announce(machine.id.clone(), record, config.agent_ttl, Arc::clone(&store)).await;
@@ -126,6 +175,11 @@ async fn connect(machine: &MachineConfig) -> Arc<dyn UnitManager> {
 
 fn warn_connect(machine: &MachineId, err: &ManagerError) {
     tracing::warn!(%machine, error = %err, "cannot connect to systemd; trying again");
+}
+
+/// The kernel's ID of this boot; empty where there is none.
+fn boot_id() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
 }
 
 /// The address by which this machine reaches others: that of its default route, empty if there is none.

@@ -1,14 +1,14 @@
 //! Presence: the machine's key, on a lease that is kept alive as long as this process can reach the store.
 //!
-//! When the process ends, in whatever way, the lease is left to run out: a new `fleetd` that comes in time takes the key
-//! over, and nobody ever notices that one was gone.
+//! When the process ends, in whatever way, the lease is left to run out: a new `fleetd` of the same boot that comes in time
+//! takes the key over, and nobody notices that one was gone. A machine whose ID is in use by another one stays out.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use fleet_core::model::MachineId;
-use fleet_store::registry::{MachineRecord, ops};
-use fleet_store::{LeaseId, Store, StoreError};
+use fleet_core::model::{MachineId, Revision};
+use fleet_store::registry::{Key, MachineRecord, Value as _, ops};
+use fleet_store::{Change, LeaseId, Store, StoreError, TxnOutcome};
 use tokio::sync::watch;
 
 use crate::view::Backoff;
@@ -18,26 +18,32 @@ const RENEWALS_PER_TTL: u32 = 3;
 
 /// One machine's presence.
 pub struct Presence {
+    seat: Seat,
+    lease: watch::Sender<LeaseId>,
+}
+
+/// What a machine needs to become present.
+struct Seat {
     machine: MachineId,
     record: MachineRecord,
     ttl: Duration,
     store: Arc<dyn Store>,
-    lease: watch::Sender<LeaseId>,
+}
+
+/// Why the machine could not become present this time.
+enum Out {
+    /// Another machine has this ID; its record has this revision.
+    Taken(MachineRecord, Revision),
+    /// Somebody was faster, or the store did not answer.
+    Failed(String),
 }
 
 impl Presence {
-    /// Announces the machine and keeps it present until the returned future is dropped. Returns once it is announced.
+    /// Announces the machine, however long that takes.
     pub async fn announce(machine: MachineId, record: MachineRecord, ttl: Duration, store: Arc<dyn Store>) -> Presence {
-        let mut backoff = Backoff::default();
-        loop {
-            match enter(&*store, &machine, &record, ttl).await {
-                Ok(lease) => return Presence { machine, record, ttl, store, lease: watch::Sender::new(lease) },
-                Err(reason) => {
-                    tracing::warn!(%machine, reason, "cannot announce the machine; trying again");
-                    backoff.pause().await;
-                }
-            }
-        }
+        let seat = Seat { machine, record, ttl, store };
+        let lease = seat.take().await;
+        Presence { seat, lease: watch::Sender::new(lease) }
     }
 
     /// The lease that the machine lives on; a new one means that all that lived on the last is gone.
@@ -47,28 +53,21 @@ impl Presence {
 
     /// Keeps it alive.
     pub async fn keep(self) {
-        let mut backoff = Backoff::default();
-        let mut renewals = tokio::time::interval(self.ttl / RENEWALS_PER_TTL);
+        let Presence { seat, lease } = self;
+        let mut backoff = Backoff::up_to(seat.ttl / RENEWALS_PER_TTL / 2);
+        let mut renewals = tokio::time::interval(seat.ttl / RENEWALS_PER_TTL);
         renewals.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             renewals.tick().await;
-            let lease = *self.lease.borrow();
-            match self.store.keep_alive(lease).await {
+            let current = *lease.borrow();
+            match seat.store.keep_alive(current).await {
                 Ok(()) => backoff.reset(),
                 Err(StoreError::NoLease(_)) => {
-                    tracing::warn!(machine = %self.machine, "the machine's lease had run out; announcing it anew");
-                    match enter(&*self.store, &self.machine, &self.record, self.ttl).await {
-                        Ok(lease) => {
-                            self.lease.send_replace(lease);
-                        }
-                        Err(reason) => {
-                            tracing::warn!(machine = %self.machine, reason, "cannot announce the machine; trying again");
-                            backoff.pause().await;
-                        }
-                    }
+                    tracing::warn!(machine = %seat.machine, "the machine's lease had run out; announcing it anew");
+                    lease.send_replace(seat.take().await);
                 }
                 Err(err) => {
-                    tracing::warn!(machine = %self.machine, error = %err, "cannot renew the machine's lease; trying again");
+                    tracing::warn!(machine = %seat.machine, error = %err, "cannot renew the machine's lease; trying again");
                     backoff.pause().await;
                     renewals.reset_immediately();
                 }
@@ -77,14 +76,85 @@ impl Presence {
     }
 }
 
-async fn enter(
-    store: &dyn Store,
-    machine: &MachineId,
-    record: &MachineRecord,
-    ttl: Duration,
-) -> Result<LeaseId, String> {
-    let lease = store.grant(ttl).await.map_err(|err| err.to_string())?;
-    let txn = ops::announce(machine, record, lease).map_err(|err| err.to_string())?;
-    store.commit(&txn).await.map_err(|err| err.to_string())?;
-    Ok(lease)
+impl Seat {
+    /// Becomes present, however long that takes, and gives the lease.
+    async fn take(&self) -> LeaseId {
+        let mut backoff = Backoff::default();
+        loop {
+            match self.try_take().await {
+                Ok(lease) => return lease,
+                Err(Out::Failed(reason)) => {
+                    tracing::warn!(machine = %self.machine, reason, "cannot announce the machine; trying again");
+                    backoff.pause().await;
+                }
+                Err(Out::Taken(other, revision)) => {
+                    self.refuse(&other);
+                    if let Err(err) = self.until_free(revision).await {
+                        tracing::warn!(machine = %self.machine, error = %err, "cannot watch the other machine's record");
+                        backoff.pause().await;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn try_take(&self) -> Result<LeaseId, Out> {
+        let failed = |err: StoreError| Out::Failed(err.to_string());
+        let snapshot = self.store.read(&Key::Machine(self.machine.clone()).one()).await.map_err(failed)?;
+        let seen = match snapshot.kvs.first() {
+            None => None,
+            Some(kv) => match MachineRecord::decode(&kv.value) {
+                Ok(other) if !self.was(&other) => return Err(Out::Taken(other, snapshot.revision)),
+                Ok(_) | Err(_) => Some(kv.mod_revision),
+            },
+        };
+        let lease = self.store.grant(self.ttl).await.map_err(failed)?;
+        let txn =
+            ops::announce(&self.machine, &self.record, lease, seen).map_err(|err| Out::Failed(err.to_string()))?;
+        match self.store.commit(&txn).await.map_err(failed)? {
+            TxnOutcome::Committed(_) => Ok(lease),
+            TxnOutcome::Conflict(_) => {
+                self.store.revoke(lease).await.map_err(failed)?;
+                Err(Out::Failed("its record changed meanwhile".to_owned()))
+            }
+        }
+    }
+
+    /// Whether a record is this machine's own, of an earlier `fleetd`.
+    fn was(&self, other: &MachineRecord) -> bool {
+        !other.boot_id.is_empty() && other.boot_id == self.record.boot_id
+    }
+
+    fn refuse(&self, other: &MachineRecord) {
+        tracing::error!(
+            machine = %self.machine,
+            here = self.record.public_ip,
+            boot_here = self.record.boot_id,
+            there = other.public_ip,
+            boot_there = other.boot_id,
+            "machine ID {} is in use by the machine at {}; this one, at {}, stays out. If that is this machine before its \
+             reboot, its record goes within {} s. If two machines have one ID (a cloned image), give one a new \
+             /etc/machine-id: remove the file, run systemd-machine-id-setup, reboot",
+            self.machine,
+            or_unknown(&other.public_ip),
+            or_unknown(&self.record.public_ip),
+            self.ttl.as_secs(),
+        );
+    }
+
+    /// Waits until the other record is gone.
+    async fn until_free(&self, seen: Revision) -> Result<(), StoreError> {
+        let keys = Key::Machine(self.machine.clone()).one();
+        let mut watch = self.store.watch(&keys, Revision(seen.0 + 1)).await?;
+        loop {
+            let batch = watch.next().await?;
+            if batch.changes.iter().any(|change| matches!(change, Change::Delete { .. })) {
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn or_unknown(address: &str) -> &str {
+    if address.is_empty() { "an unknown address" } else { address }
 }

@@ -247,13 +247,23 @@ pub fn set_metadata(changes: &[(MachineId, MetadataKey, Option<String>)]) -> Res
     sized(Txn { guards: Vec::new(), writes })
 }
 
-/// Says that a machine is present, as long as its lease lives.
+/// Says that a machine is present, as long as its lease lives; `seen` is the revision of its record that may be replaced,
+/// `None` if there is none. So of two machines with one ID only one gets in.
 ///
 /// # Errors
 /// [`OpsError::TooBig`] for metadata that do not fit.
-pub fn announce(machine: &MachineId, record: &MachineRecord, lease: LeaseId) -> Result<Txn, OpsError> {
+pub fn announce(
+    machine: &MachineId,
+    record: &MachineRecord,
+    lease: LeaseId,
+    seen: Option<Revision>,
+) -> Result<Txn, OpsError> {
     let key = Key::Machine(machine.clone());
-    sized(Txn { guards: Vec::new(), writes: vec![put(&key, record, Some(lease))] })
+    let guard = match seen {
+        Some(seen) => Guard::ModRevision(key.to_string(), seen),
+        None => Guard::Absent(key.to_string()),
+    };
+    sized(Txn { guards: vec![guard], writes: vec![put(&key, record, Some(lease))] })
 }
 
 /// Reports (`Some`) or takes back (`None`) unit states of a machine, in as few transactions as possible.

@@ -64,6 +64,9 @@ pub struct MachineRecord {
     pub version: String,
     /// A name for people, such as its host name.
     pub name: Option<String>,
+    /// The kernel's ID of its present boot: tells a machine that came back from another one with the same machine ID.
+    /// Empty where it is not known; then nobody is taken for the same machine.
+    pub boot_id: String,
 }
 
 /// `metadata/ID/KEY`: one piece of dynamic metadata.
@@ -190,6 +193,8 @@ struct MachineWire {
     version: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     name: Option<String>,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    boot_id: String,
 }
 
 impl Value for MachineRecord {
@@ -200,12 +205,13 @@ impl Value for MachineRecord {
             metadata: self.metadata.clone(),
             version: self.version.clone(),
             name: self.name.clone(),
+            boot_id: self.boot_id.clone(),
         })
     }
 
     fn decode(bytes: &[u8]) -> Result<MachineRecord, ValueError> {
-        let MachineWire { v: _, public_ip, metadata, version, name } = from_json(bytes)?;
-        Ok(MachineRecord { public_ip, metadata, version, name })
+        let MachineWire { v: _, public_ip, metadata, version, name, boot_id } = from_json(bytes)?;
+        Ok(MachineRecord { public_ip, metadata, version, name, boot_id })
     }
 }
 

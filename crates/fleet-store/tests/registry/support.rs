@@ -56,7 +56,7 @@ impl Cluster {
     pub async fn machine(&mut self, machine: &str, metadata: &[(&str, &str)]) {
         let metadata = metadata.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         let record = MachineRecord { metadata, ..MachineRecord::default() };
-        let txn = ops::announce(&id(machine), &record, self.lease).expect("a transaction");
+        let txn = announce(self, machine, &record).expect("a transaction");
         self.commit(&txn).await.expect("no guard");
     }
 
@@ -64,6 +64,12 @@ impl Cluster {
         let txn = ops::change_placements(&self.view, &[placed(&self.view, machine, unit)]).expect("a transaction");
         self.commit(&txn).await.expect("no race");
     }
+}
+
+/// A machine that was there is taken for the same one.
+pub fn announce(cluster: &Cluster, machine: &str, record: &MachineRecord) -> Result<Txn, ops::OpsError> {
+    let seen = cluster.view.mod_revision(&Key::Machine(id(machine)));
+    ops::announce(&id(machine), record, cluster.lease, seen)
 }
 
 pub fn id(machine: &str) -> MachineId {

@@ -194,7 +194,7 @@ async fn random_change(cluster: &mut Cluster, rng: &mut StdRng) -> Option<Vec<Ke
         3 => ops::destroy(view, &name(unit)),
         4 | 5 if view.units().contains_key(&name(unit)) => ops::change_placements(view, &[placed(view, machine, unit)]),
         6 => ops::change_placements(view, &[taken(machine, unit)]),
-        7 => ops::announce(&id(machine), &MachineRecord::default(), cluster.lease),
+        7 => announce(cluster, machine, &MachineRecord::default()),
         8 => {
             let value = rng.random_bool(0.5).then(|| "x".to_owned());
             ops::set_metadata(&[(id(machine), "k".parse().expect("a key"), value)])

@@ -124,7 +124,7 @@ fn waiting(view: &View, name: &UnitName) -> v2::Waiting {
             answer.refusals.iter().any(|refusal| refusal.constraint() == reason.constraint)
         };
         let machines = explanation.machines.iter().filter(refuses).map(|answer| answer.machine.to_string()).collect();
-        v2::Refusal { machines, reason: reason.findings.join("; "), constraint: reason.constraint.clone() }
+        v2::Refusal { machines, reason: reason.found(), constraint: reason.constraint.clone() }
     };
     let text = explanation.to_string();
     let lines: Vec<&str> = text.lines().map(str::trim).collect();
