@@ -49,3 +49,108 @@ fn causes(err: &CommandError) -> Vec<String> {
 fn labelled(style: Style, label: &str, text: &str) -> String {
     format!("{style}{label}:{style:#} {text}")
 }
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+    use fleet_api::v2;
+
+    use super::*;
+    use crate::fixture;
+    use crate::wait::{Failure, Goal};
+
+    #[track_caller]
+    fn check(err: &CommandError, expected: Expect) {
+        let plain = anstream::adapter::strip_str(&render(err)).to_string();
+        expected.assert_eq(&format!("exit {}\n{plain}\n", err.exit().code()));
+    }
+
+    fn failed(result: &str, error: &str) -> CommandError {
+        let state = v2::UnitState { error: error.to_owned(), ..fixture::state("failed", "failed", result) };
+        let (machine, ip) = ("4f1c2a7d00".to_owned(), Some("10.0.0.1".to_owned()));
+        let failure = Failure::State { machine, ip, state: Box::new(state) };
+        let journal = vec!["journal:".to_owned(), "  Nov 22 13:03:12 m1 sh[5]: oh no".to_owned()];
+        CommandError::UnitFailed { name: "a.service".to_owned(), failure, journal }
+    }
+
+    #[test]
+    fn a_start_that_failed() {
+        check(
+            &failed("exit-code", "the start job ended with `failed`"),
+            expect![[r#"
+                exit 1
+                error: Unit a.service failed on 4f1c2a7d.../10.0.0.1: failed (failed), Result: exit-code, the start job ended with `failed`
+                  journal:
+                    Nov 22 13:03:12 m1 sh[5]: oh no
+                hint: more is shown by `fleetctl status a.service` and `fleetctl journal a.service`
+            "#]],
+        );
+        let hint = failed("start-limit-hit", "").hint().expect("a hint");
+        assert!(hint.contains("StartLimitBurst="), "{hint}");
+    }
+
+    #[test]
+    fn waits_that_ended() {
+        let (name, goal) = ("a.service".to_owned(), Goal::Launched);
+        let why = "a.service: no machine can take it: there is no machine".to_owned();
+        check(
+            &CommandError::TimedOut { name, goal, why },
+            expect![[r#"
+                exit 1
+                error: timed out waiting for unit a.service to report state launched
+                  a.service: no machine can take it: there is no machine
+                hint: it stays wanted, and is started as soon as that is possible; `fleetctl unload a.service` takes it back
+            "#]],
+        );
+        let how = crate::error::Interruption::Interrupt;
+        check(
+            &CommandError::Interrupted { units: "a.service".to_owned(), how, goal: Goal::Destroyed },
+            expect![[r#"
+                exit 130
+                error: interrupted while waiting for a.service
+                hint: they are going on to be stopped and removed
+            "#]],
+        );
+    }
+
+    #[test]
+    fn what_the_daemon_refuses() {
+        let problem = |kind: &str, details: &[&str], hint: Option<&str>| v2::Problem {
+            kind: kind.to_owned(),
+            status: 400,
+            title: "unit file of a.service cannot be used".to_owned(),
+            details: details.iter().map(|line| (*line).to_owned()).collect(),
+            hint: hint.map(str::to_owned),
+        };
+        let refused = |problem| CommandError::Refused { name: "a.service".to_owned(), problem: Box::new(problem) };
+        check(
+            &refused(problem("bad-unit-file", &["line 4: no such option"], Some("did you mean `Global`?"))),
+            expect![[r#"
+                exit 1
+                error: Unit a.service: unit file of a.service cannot be used
+                  line 4: no such option
+                hint: did you mean `Global`?
+            "#]],
+        );
+        check(
+            &refused(problem("unknown-unit", &[], None)),
+            expect![[r#"
+                exit 4
+                error: Unit a.service: unit file of a.service cannot be used
+                hint: `fleetctl list-unit-files` shows the units that exist
+            "#]],
+        );
+        let lines: Vec<String> = (0..DETAILS_MAX + 2).map(|n| format!("line {n}")).collect();
+        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        let text = render(&refused(problem("bad-unit-file", &lines, None)));
+        assert!(text.ends_with("line 49\n  and 2 more"), "{text}");
+    }
+
+    #[test]
+    fn a_reader_that_went_away_is_success() {
+        let err = CommandError::from(std::io::Error::from(std::io::ErrorKind::BrokenPipe));
+        assert_eq!((err.exit().code(), err.is_silent()), (0, true));
+        let err = CommandError::from(std::io::Error::from(std::io::ErrorKind::StorageFull));
+        assert_eq!((err.exit().code(), err.is_silent()), (1, false));
+    }
+}
