@@ -128,7 +128,7 @@ pub struct Waiting {
 pub struct Refusal {
     /// The constraint as the user would write it (`MachineMetadata=disk=ssd`).
     pub constraint: String,
-    /// The reason in words (`conflicts with web@1.service`).
+    /// What was found on these machines, to be read after the constraint (`has no disk`); empty if that says it all.
     pub reason: String,
     /// The machines it refuses, by ID.
     pub machines: Vec<String>,

@@ -176,18 +176,21 @@ impl fmt::Display for Explanation {
     }
 }
 
+impl Reason {
+    /// The first [`FINDINGS_NAMED_MAX`] findings, and how many there are besides; to be read after the constraint.
+    pub fn found(&self) -> String {
+        let named: Vec<&str> = self.findings.iter().take(FINDINGS_NAMED_MAX).map(String::as_str).collect();
+        match self.findings.len() - named.len() {
+            0 => named.join(", "),
+            n_more => format!("{} and {n_more} more", named.join(", ")),
+        }
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", counted(self.n_machines), self.constraint)?;
-        if self.findings.is_empty() {
-            return Ok(());
-        }
-        let named: Vec<&str> = self.findings.iter().take(FINDINGS_NAMED_MAX).map(String::as_str).collect();
-        write!(f, " ({}", named.join(", "))?;
-        match self.findings.len() - named.len() {
-            0 => write!(f, ")"),
-            n_more => write!(f, " and {n_more} more)"),
-        }
+        if self.findings.is_empty() { Ok(()) } else { write!(f, " ({})", self.found()) }
     }
 }
 
