@@ -650,7 +650,7 @@ impl Local {
     fn state(&self, name: &UnitName, order: Option<&Placement>) -> Option<UnitState> {
         let hash = self.receipt.as_ref().map(|receipt| receipt.hash).or(order.map(|order| order.hash))?;
         let status = self.status.clone().unwrap_or_else(|| UnitStatus::unloaded(name.clone()));
-        let (mut done, restarts, reached) = match &self.receipt {
+        let (mut done, mut restarts, reached) = match &self.receipt {
             Some(receipt) => (receipt.generation, receipt.restarts, receipt.reached),
             None => (Generation(0), 0, TargetState::Inactive),
         };
@@ -658,7 +658,7 @@ impl Local {
             && (trouble.retry == Retry::OnChange || ATTEMPTS_TOLD <= trouble.attempts)
         {
             // Refused, or failing for a while: whoever waits for this order is told, and it is still tried.
-            done = failed.generation;
+            (done, restarts) = (failed.generation, failed.restarts);
         }
         Some(UnitState {
             load: status.load,
