@@ -37,26 +37,19 @@ pub async fn run(
     let shell = Shell { machine, store, manager, results: results_tx };
     let mut agent = Agent::new(n_slices);
     let mut wake: Option<Timestamp> = None;
-    let mut events = Vec::new();
     loop {
-        let mut tick = false;
-        tokio::select! {
+        let first = tokio::select! {
             biased;
-            Some(event) = signals.recv() => events.push(from_manager(event)),
-            Some(event) = placements.recv() => events.push(event),
-            Some(event) = results.recv() => events.push(event),
-            Ok(()) = lease.changed() => events.push(Event::ReportsLost),
-            () = sleep_until(wake) => tick = true,
-        }
-        // What systemd said before a job's end is known before the job's end.
-        let mut said: Vec<Event> = std::iter::from_fn(|| signals.try_recv().ok()).map(from_manager).collect();
-        said.append(&mut events);
-        said.extend(std::iter::from_fn(|| placements.try_recv().ok()));
-        said.extend(std::iter::from_fn(|| results.try_recv().ok()));
-        if tick {
-            wake = None;
-            said.push(Event::Tick);
-        }
+            Some(event) = signals.recv() => Heard::FromManager(event),
+            Some(event) = placements.recv() => Heard::Other(event),
+            Some(event) = results.recv() => Heard::Other(event),
+            Ok(()) = lease.changed() => Heard::Other(Event::ReportsLost),
+            () = sleep_until(wake) => {
+                wake = None;
+                Heard::Other(Event::Tick)
+            }
+        };
+        let said = all_heard(first, &mut signals, &mut placements, &mut results);
         for event in &said {
             note(&shell.machine, event);
         }
@@ -73,6 +66,32 @@ pub async fn run(
         // Finished effects have told their result; only their handles are left.
         while tasks.try_join_next().is_some() {}
     }
+}
+
+/// What woke the loop.
+enum Heard {
+    FromManager(ManagerEvent),
+    Other(Event),
+}
+
+/// What woke the loop, and all else that is there already, in an order that is true: of each source in its own order, and what
+/// systemd said before the results, because it was said before the end of a job that is among them.
+fn all_heard(
+    first: Heard,
+    signals: &mut mpsc::Receiver<ManagerEvent>,
+    placements: &mut mpsc::Receiver<Event>,
+    results: &mut mpsc::UnboundedReceiver<Event>,
+) -> Vec<Event> {
+    let (from_systemd, other) = match first {
+        Heard::FromManager(event) => (Some(event), None),
+        Heard::Other(event) => (None, Some(event)),
+    };
+    let mut heard: Vec<Event> = from_systemd.into_iter().map(from_manager).collect();
+    heard.extend(std::iter::from_fn(|| signals.try_recv().ok()).map(from_manager));
+    heard.extend(other);
+    heard.extend(std::iter::from_fn(|| placements.try_recv().ok()));
+    heard.extend(std::iter::from_fn(|| results.try_recv().ok()));
+    heard
 }
 
 async fn sleep_until(wake: Option<Timestamp>) {
@@ -256,5 +275,37 @@ fn placement_change(change: &Change) -> Option<(UnitName, Option<Placement>)> {
             Some(Key::Placement(_, name)) => Some((name, None)),
             Some(_) | None => None,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fleet_systemd::UnitStatus;
+
+    use super::*;
+
+    fn status(active: &str) -> UnitStatus {
+        UnitStatus { active: active.to_owned(), ..UnitStatus::unloaded("a.service".parse().expect("a unit name")) }
+    }
+
+    /// A benchmark left a running unit behind: its newest state was taken in before an older one, so it was thought at rest.
+    #[test]
+    fn states_are_heard_in_the_order_of_systemd() {
+        let (signals_tx, mut signals) = mpsc::channel(8);
+        let (_placements_tx, mut placements) = mpsc::channel(8);
+        let (results_tx, mut results) = mpsc::unbounded_channel();
+        let mut hear = |first| all_heard(first, &mut signals, &mut placements, &mut results);
+        let told = |active| signals_tx.try_send(ManagerEvent::Changed(status(active))).expect("there is room");
+
+        told("active");
+        let heard = hear(Heard::FromManager(ManagerEvent::Changed(status("inactive"))));
+        assert_eq!(heard, [Event::Status(status("inactive")), Event::Status(status("active"))]);
+
+        // A job's end that woke the loop waits for what systemd said before it.
+        told("active");
+        results_tx.send(Event::Reported(Ok(()))).expect("the loop is there");
+        let heard = hear(Heard::Other(Event::LookFailed(String::new())));
+        let expected = [Event::Status(status("active")), Event::LookFailed(String::new()), Event::Reported(Ok(()))];
+        assert_eq!(heard, expected);
     }
 }
