@@ -134,7 +134,7 @@ pub struct Refusal {
     pub machines: Vec<String>,
 }
 
-/// `GET /units`: the units, by name.
+/// `GET /units`: the units, by name; also those that were destroyed and that a machine has not let go of yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnitList {
     /// The store's revision that this shows.

@@ -26,6 +26,11 @@ pub fn target(state: v2::State) -> TargetState {
     }
 }
 
+/// All units that there is anything to say of: those that exist, and those that a machine has not let go of yet.
+pub fn names(view: &View) -> BTreeSet<UnitName> {
+    view.units().keys().chain(view.states().values().flat_map(|states| states.keys())).cloned().collect()
+}
+
 /// Whether a unit's reasons for waiting are to be worked out: that asks every machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reasons {

@@ -27,7 +27,7 @@ pub async fn list(State(api): State<Api>, RawQuery(query): RawQuery) -> Result<J
     let view = api.view.read();
     let mut n_explained = 0;
     let mut units = Vec::new();
-    for name in view.units().keys().filter(|name| matches(name)) {
+    for name in convert::names(&view).iter().filter(|name| matches(name)) {
         let reasons = if n_explained < EXPLAINED_MAX { Reasons::Explained } else { Reasons::Left };
         let unit = convert::unit(&view, name, reasons);
         n_explained += usize::from(unit.as_ref().is_some_and(|unit| unit.waiting.is_some()));

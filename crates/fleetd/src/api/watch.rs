@@ -82,7 +82,7 @@ impl Follow {
 fn all(view: &View, names: Option<&BTreeSet<UnitName>>) -> BTreeSet<UnitName> {
     match names {
         Some(names) => names.clone(),
-        None => view.units().keys().chain(view.states().values().flat_map(|states| states.keys())).cloned().collect(),
+        None => convert::names(view),
     }
 }
 
