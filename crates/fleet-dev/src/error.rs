@@ -77,6 +77,20 @@ pub enum DevError {
     Freezer { what: &'static str, name: String, limit: Duration },
     #[error("machine `{name}` cannot be frozen: this box has no cgroup v2 hierarchy")]
     NoFreezer { name: String },
+    #[error("a lab needs root: network namespaces, bridges and systemd-nspawn; run this as root")]
+    NeedsRoot,
+    #[error("address `{address}` of machine `{name}` is not usable in a lab: take one of 10.77.0.2 to 10.77.0.254")]
+    BadLabAddress { name: String, address: Ipv4Addr },
+    #[error(
+        "`{path}` has characters that mount(8) and systemd-nspawn(1) read as something else: choose another folder (`{variable}`)", path = path.display()
+    )]
+    BadCacheFolder { path: PathBuf, variable: &'static str },
+    #[error("cannot build the machines' tree `{path}`: {how}; its last words:\n{words}", path = path.display())]
+    Rootfs { path: PathBuf, how: String, words: String },
+    #[error("`{command}` failed ({status}): {said}")]
+    Failed { command: String, status: String, said: String },
+    #[error("cannot enter the lab's network")]
+    Enter(#[source] io::Error),
     #[error("cannot write the machines file")]
     MachinesFile(#[source] toml::ser::Error),
 }

@@ -25,7 +25,9 @@
 mod cell;
 mod cluster;
 mod error;
+mod freezer;
 mod host;
+mod lab;
 mod lock;
 mod machine;
 mod process;
@@ -34,7 +36,12 @@ mod spec;
 pub use cell::CELL_END_LIMIT;
 pub use cluster::{Cluster, ClusterSpec, FLEETD_READY_LIMIT, FLEETD_STOP_LIMIT};
 pub use error::DevError;
+pub use freezer::FREEZE_LIMIT;
 pub use host::INOTIFY_INSTANCES_WANTED;
+pub use lab::{
+    CACHE_VARIABLE, ETCD_READY_LIMIT, EtcdMember, FleetFiles, HUB_ADDRESS, LAB_DISKS_MIB, LAB_MACHINE_READY_LIMIT,
+    LAB_MACHINE_STOP_LIMIT, LAB_ROOTFS_BUILD_LIMIT, LAB_ROOTFS_MIB, Lab, LabMachine, LabSpec, lab_rootfs,
+};
 pub use lock::IN_USE_LIMIT;
-pub use machine::{FREEZE_LIMIT, MACHINE_READY_LIMIT, MACHINE_STOP_LIMIT, Machine};
+pub use machine::{MACHINE_READY_LIMIT, MACHINE_STOP_LIMIT, Machine};
 pub use spec::{MACHINE_NAME_LEN_MAX, MachineSpec};

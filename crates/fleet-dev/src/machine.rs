@@ -1,18 +1,17 @@
 //! One machine: a systemd user manager in namespaces and a cgroup of its own.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write as _};
-use std::os::fd::AsFd;
+use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 
 use crate::cell::{Cell, Folders};
+use crate::freezer::set_frozen;
 use crate::host::{Host, How, MACHINE_PATH};
 use crate::lock::{IN_USE_LIMIT, Lock};
 use crate::process::{NotReady, Process, Readiness, check_socket_path, not_ready};
@@ -29,9 +28,6 @@ pub const MACHINE_READY_LIMIT: Duration = Duration::from_secs(60);
 
 /// How long [`Machine::stop`] lets units end by themselves before everything is killed.
 pub const MACHINE_STOP_LIMIT: Duration = Duration::from_secs(2);
-
-/// How long all processes of a machine may take to stand still or to move again.
-pub const FREEZE_LIMIT: Duration = Duration::from_secs(10);
 
 /// The machine's journal: in memory only as far as the machine is concerned, no limits, and nothing of the box's in it.
 const JOURNALD_CONF: &str = "[Journal]\nStorage=volatile\nReadKMsg=no\nAudit=no\nForwardToSyslog=no\nForwardToKMsg=no\n\
@@ -243,7 +239,7 @@ impl Machine {
     /// Hangs every process of the machine: a machine that is there and does not answer.
     ///
     /// # Errors
-    /// [`DevError::Off`], [`DevError::NoFreezer`] without cgroup v2, [`DevError::Freezer`] after [`FREEZE_LIMIT`].
+    /// [`DevError::Off`], [`DevError::NoFreezer`] without cgroup v2, [`DevError::Freezer`] after [`crate::FREEZE_LIMIT`].
     pub fn freeze(&self) -> Result<(), DevError> {
         self.set_frozen(true)
     }
@@ -386,17 +382,8 @@ impl Machine {
     }
 
     fn set_frozen(&self, frozen: bool) -> Result<(), DevError> {
-        let name = || self.spec.name.clone();
-        let Some(on) = &self.on else { return Err(DevError::Off { name: name() }) };
-        let Some(cgroup) = on.cell.unified(&self.host) else { return Err(DevError::NoFreezer { name: name() }) };
-        let switch = cgroup.join("cgroup.freeze");
-        fs::write(&switch, if frozen { "1" } else { "0" }).map_err(DevError::file("cannot write", &switch))?;
-        let expected = if frozen { "frozen 1" } else { "frozen 0" };
-        let what = if frozen { "freezing" } else { "thawing" };
-        if wait_for_line(&cgroup.join("cgroup.events"), expected, FREEZE_LIMIT)? {
-            return Ok(());
-        }
-        Err(DevError::Freezer { what, name: name(), limit: FREEZE_LIMIT })
+        let Some(on) = &self.on else { return Err(DevError::Off { name: self.spec.name.clone() }) };
+        set_frozen(&on.cell, &self.host, &self.spec.name, frozen)
     }
 }
 
@@ -408,32 +395,7 @@ impl Drop for Machine {
     }
 }
 
-/// Waits until the cgroup events file `path` has the line `expected`; false after `limit`.
-///
-/// The kernel reports changes of that file as urgent data to poll(2): cgroups(7), "cgroup.events".
-fn wait_for_line(path: &Path, expected: &str, limit: Duration) -> Result<bool, DevError> {
-    let deadline = Instant::now() + limit;
-    loop {
-        // Opened anew each time: poll reports what changed since the last read of that open file.
-        let mut file = File::open(path).map_err(DevError::file("cannot open", path))?;
-        let mut text = String::new();
-        file.read_to_string(&mut text).map_err(DevError::file("cannot read", path))?;
-        if text.lines().any(|line| line == expected) {
-            return Ok(true);
-        }
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Ok(false);
-        }
-        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-        match poll(&mut [PollFd::new(file.as_fd(), PollFlags::POLLPRI)], timeout) {
-            Ok(_) | Err(nix::errno::Errno::EINTR) => (),
-            Err(err) => return Err(DevError::file("cannot wait for", path)(err.into())),
-        }
-    }
-}
-
 /// The result of a thread; its panic goes on in ours.
-fn join<T>(thread: thread::ScopedJoinHandle<'_, T>) -> T {
+pub(crate) fn join<T>(thread: thread::ScopedJoinHandle<'_, T>) -> T {
     thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }

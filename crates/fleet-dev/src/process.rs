@@ -143,6 +143,15 @@ impl Readiness {
 
     /// Waits until `READY=1` arrives, the process ends or `deadline` is over.
     pub(crate) fn wait(&self, deadline: Instant) -> Result<Result<(), NotReady>, DevError> {
+        self.wait_hearing(deadline, |_| ())
+    }
+
+    /// The same; `hear` is given each line that arrives until then, `X_NSPAWN_LEADER_PID=4711` for one.
+    pub(crate) fn wait_hearing(
+        &self,
+        deadline: Instant,
+        mut hear: impl FnMut(&str),
+    ) -> Result<Result<(), NotReady>, DevError> {
         let failed = |err| DevError::file("cannot read the socket", &self.path)(err);
         let mut message = [0; MESSAGE_LEN_MAX];
         loop {
@@ -153,10 +162,13 @@ impl Readiness {
             self.socket.set_read_timeout(Some(left)).map_err(failed)?;
             match self.socket.recv(&mut message) {
                 Ok(len) if &message[..len] == EXITED => return Ok(Err(NotReady::Exited)),
-                Ok(len) if message[..len].split(|byte| *byte == b'\n').any(|line| line == b"READY=1") => {
-                    return Ok(Ok(()));
+                Ok(len) => {
+                    let text = String::from_utf8_lossy(&message[..len]);
+                    text.lines().for_each(&mut hear);
+                    if text.lines().any(|line| line == "READY=1") {
+                        return Ok(Ok(()));
+                    }
                 }
-                Ok(_) => (), // Other news, such as STATUS=.
                 Err(err) if err.kind() == io::ErrorKind::WouldBlock => return Ok(Err(NotReady::TimedOut)),
                 Err(err) if err.kind() == io::ErrorKind::Interrupted => (),
                 Err(err) => return Err(failed(err)),
@@ -188,13 +200,17 @@ pub(crate) fn not_ready(
         (NotReady::Exited, None) => "ended".to_owned(),
         (NotReady::TimedOut, _) => format!("said nothing for {limit:?}"),
     };
+    DevError::NotReady { what, how, words: last_lines(outputs) }
+}
+
+/// The ends of the `outputs`, indented, as an error shows them.
+pub(crate) fn last_lines(outputs: &[String]) -> String {
     let ends = outputs.iter().flat_map(|output| {
         let lines: Vec<&str> = output.lines().collect();
         lines[lines.len().saturating_sub(OWN_WORDS_LINES_MAX)..].to_vec()
     });
     let words: Vec<String> = ends.map(|line| format!("  {line}")).collect();
-    let words = if words.is_empty() { "  (none)".to_owned() } else { words.join("\n") };
-    DevError::NotReady { what, how, words }
+    if words.is_empty() { "  (none)".to_owned() } else { words.join("\n") }
 }
 
 /// Refuses a path that the kernel could not take for a unix socket.

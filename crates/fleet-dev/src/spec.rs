@@ -18,7 +18,8 @@ pub struct MachineSpec {
     pub name: String,
     /// The machine id: 32 hexadecimal digits in lower case, as in machine-id(5).
     pub id: String,
-    /// A loopback address of this box, for services that listen and for `COREOS_PUBLIC_IPV4`.
+    /// The address at which its services listen, also in `COREOS_PUBLIC_IPV4`: a loopback address of this box, or on a
+    /// lab's own network one of that.
     pub address: Ipv4Addr,
     /// Static metadata (key, value) with which fleet may choose the machine.
     pub metadata: BTreeMap<String, String>,
@@ -51,6 +52,15 @@ impl MachineSpec {
     /// # Errors
     /// [`DevError::BadName`], [`DevError::BadId`], [`DevError::BadAddress`].
     pub fn check(&self) -> Result<(), DevError> {
+        self.check_identity()?;
+        if !self.address.is_loopback() {
+            return Err(DevError::BadAddress { name: self.name.clone(), address: self.address });
+        }
+        Ok(())
+    }
+
+    /// Checks name and id.
+    pub(crate) fn check_identity(&self) -> Result<(), DevError> {
         let name_char = |ch: char| ch.is_ascii_lowercase() || ch.is_ascii_digit();
         // No dash at an end and none after another, or the slice's name would be none for systemd.
         let name_ok = self.name.len() <= MACHINE_NAME_LEN_MAX
@@ -61,9 +71,6 @@ impl MachineSpec {
         let id_char = |ch: char| ch.is_ascii_digit() || ('a'..='f').contains(&ch);
         if self.id.len() != 32 || !self.id.chars().all(id_char) {
             return Err(DevError::BadId { name: self.name.clone(), id: self.id.clone() });
-        }
-        if !self.address.is_loopback() {
-            return Err(DevError::BadAddress { name: self.name.clone(), address: self.address });
         }
         Ok(())
     }
