@@ -16,7 +16,6 @@ impl Picture {
         for unit in gone {
             self.unplace(unit, machine);
             self.dirty.units.insert(unit);
-            self.touch_neighbors(unit);
         }
         for unit in kept {
             let order = self.units[unit].order();
