@@ -1,8 +1,11 @@
 //! The one place that prints. Data goes to stdout, talk to stderr; colour only to a terminal.
 
 use std::io::{self, IsTerminal as _, Write as _};
+use std::os::fd::AsFd as _;
 
 use indicatif::{ProgressBar, ProgressDrawTarget};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use tokio::sync::oneshot;
 
 /// Where the output of a command goes.
 ///
@@ -48,6 +51,23 @@ impl Console {
     /// What stdout said; a broken pipe is for the caller to pass on, `main` takes it for success.
     pub fn line(&self, text: &str) -> io::Result<()> {
         self.bytes(format!("{text}\n").as_bytes())
+    }
+
+    /// Returns when nobody can read stdout any more; never where that cannot be told, as with a file.
+    pub async fn reader_gone(&self) {
+        let (gone, told) = oneshot::channel();
+        // A thread, since poll(2) blocks; not one of the runtime's, which would be waited for at the end.
+        std::thread::spawn(move || {
+            // Without asked-for events poll reports only that the other end is gone.
+            let stdout = io::stdout();
+            if let Ok(1..) = poll(&mut [PollFd::new(stdout.as_fd(), PollFlags::empty())], PollTimeout::NONE) {
+                // Nobody waits for it any more: no error.
+                let _ = gone.send(());
+            }
+        });
+        if told.await.is_err() {
+            std::future::pending().await
+        }
     }
 
     /// Data as it is.

@@ -79,6 +79,11 @@ fn plan_existing(
 ) -> Result<Planned, CommandError> {
     let mut planned = Planned { global: unit.global, ..Planned::default() };
     let mut change = change_to(name, wish);
+    // Nobody expects to stop a unit by loading it.
+    if wish.target == v2::State::Loaded && unit.desired_state == v2::State::Launched {
+        change.desired_state = None;
+        planned.warnings.push(format!("Unit {name} is launched already; `fleetctl stop {name}` stops it"));
+    }
     let local = match read(name, path, wish.strictness)? {
         Some(local) => Some(local),
         None => match name.template() {

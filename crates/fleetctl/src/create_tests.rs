@@ -142,7 +142,7 @@ fn instances_the_order_of_places() {
 fn existing_units() {
     let same = Case { disk: "a.service=old", cluster: "a.service=old:launched" };
     same.check("submit a.service", "nothing");
-    same.check("load a.service", "to=loaded");
+    same.check("load a.service", "nothing | Unit a.service is launched already; `fleetctl stop a.service` stops it");
     same.check("start a.service", "to=launched");
     same.check("start+replace a.service", "to=launched | Found same Unit(a.service) in Registry, nothing to do");
     same.check("submit+replace a.service", "nothing | Found same Unit(a.service) in Registry, nothing to do");

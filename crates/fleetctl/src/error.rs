@@ -260,7 +260,12 @@ impl CommandError {
                 Goal::Loaded | Goal::Stopped => "the desired state stays `loaded`".to_owned(),
                 Goal::Unloaded => "the desired state stays `inactive`".to_owned(),
             },
-            CommandError::NotPlaced { name, .. } => format!("start it: `fleetctl start {name}`"),
+            CommandError::NotPlaced { name, state: v2::State::Inactive, .. } => {
+                format!("start it: `fleetctl start {name}`")
+            }
+            CommandError::NotPlaced { name, .. } => {
+                format!("it waits for a machine; `fleetctl status {name}` says why")
+            }
             CommandError::SeveralMachines { machines, .. } => {
                 format!("say which with `--machine`: {}", machines.join(", "))
             }

@@ -96,7 +96,8 @@ pub async fn run(session: &Session<'_>, verb: Verb, units: &[String], block: Blo
         .await?;
         exit = exit.and(waited);
     }
-    if let Some(past) = past(verb) {
+    // After nothing but errors there is no success to speak of.
+    if let Some(past) = past(verb).filter(|_| exit == Exit::Ok || !done.is_empty()) {
         done.sort_by_key(|name| selected.iter().position(|one| one.unit.name == *name));
         session.console.talk(&format!("Successfully {past} units [{}].", done.join(" ")));
     }

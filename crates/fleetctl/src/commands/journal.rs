@@ -1,5 +1,7 @@
 //! `journal`: a unit's log lines, from the machine that has it.
 
+use std::pin::pin;
+
 use fleet_api::v2;
 use futures_util::StreamExt as _;
 
@@ -36,8 +38,15 @@ pub async fn run(session: &Session<'_>, args: &Journal) -> Result<Exit, CommandE
     };
     let doing = format!("read the journal of {name}");
     let mut pieces = session.open_stream(&doing, session.client.journal(name.as_str(), &query)).await?;
-    while let Some(piece) = pieces.next().await {
-        session.console.bytes(&piece.map_err(|err| session.api_error(&doing, err))?)?;
+    let mut reader_gone = pin!(session.console.reader_gone());
+    loop {
+        tokio::select! {
+            piece = pieces.next() => match piece {
+                Some(piece) => session.console.bytes(&piece.map_err(|err| session.api_error(&doing, err))?)?,
+                None => return Ok(Exit::Ok),
+            },
+            // A unit may say nothing for hours, and only a write would show that nobody reads any more.
+            () = &mut reader_gone, if args.follow => return Ok(Exit::Ok),
+        }
     }
-    Ok(Exit::Ok)
 }
