@@ -10,6 +10,8 @@
 //! Order within the machine: files are written before anything is started, so that units which need each other find each
 //! other; a running unit's file is replaced or removed only after the unit was stopped by its old file.
 
+mod event;
+mod local;
 mod noun;
 mod step;
 #[cfg(test)]
@@ -18,10 +20,12 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+pub use event::{Effect, Event};
+use local::{Busy, Local, Retry, Trouble, job_error};
 pub use noun::{JobResult, Look, Receipt, UnitStatus, Verb, WriteFile};
 use step::Step;
 
-use crate::model::{Generation, Placement, TargetState, Timestamp, UnitState};
+use crate::model::{Placement, Timestamp};
 use crate::unit::{self, UnitHash, UnitName};
 
 /// First pause after an effect failed for a reason that may pass (disk full, store away), in milliseconds.
@@ -40,64 +44,6 @@ pub const ATTEMPTS_TOLD: u32 = 3;
 /// systemd looks at all siblings in the slice at each start; with hundreds of units 32 slices halve its work (measured).
 pub const SLICES_DEFAULT: u32 = 32;
 
-/// What happened.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// A full look at the placements of this machine: all there are.
-    Placements(BTreeMap<UnitName, Placement>),
-    /// Changes of placements of one or more revisions, in order.
-    PlacementsChanged(Vec<(UnitName, Option<Placement>)>),
-    /// Canonical unit files that were asked for; `None` where the store has none.
-    Fetched(Vec<(UnitHash, Option<Arc<str>>)>),
-    /// Unit files could not be fetched, and why.
-    FetchFailed(Vec<UnitHash>, String),
-    /// A full look at the machine.
-    Looked(Look),
-    /// The look failed, and why.
-    LookFailed(String),
-    /// Files were written or not, one result each.
-    Wrote(Vec<(UnitName, Result<(), String>)>),
-    /// A receipt was written or not.
-    ReceiptWritten(UnitName, Result<(), String>),
-    /// A job has ended; `Err` when its end could not be seen (it may have run).
-    Ran(UnitName, Verb, Result<JobResult, String>),
-    /// Files were removed or not, one result each.
-    Removed(Vec<(UnitName, Result<(), String>)>),
-    /// systemd says that a unit's state changed.
-    Status(UnitStatus),
-    /// The connection to systemd is gone.
-    Disconnected,
-    /// The connection to systemd is back.
-    Connected,
-    /// The states of an [`Effect::Report`] are in the store, or not.
-    Reported(Result<(), String>),
-    /// The machine's lease is a new one: all that was reported is gone.
-    ReportsLost,
-    /// A moment that was asked for with [`Effect::Wake`] has come.
-    Tick,
-}
-
-/// What is to be done.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Effect {
-    /// Look at all of ours on the machine; answer with `Looked` or `LookFailed`.
-    Look,
-    /// Fetch unit files; answer with `Fetched` or `FetchFailed`.
-    Fetch(Vec<UnitHash>),
-    /// Write unit files with their receipts; answer with `Wrote`.
-    Write(Vec<WriteFile>),
-    /// Replace a receipt; answer with `ReceiptWritten`.
-    WriteReceipt(UnitName, Receipt),
-    /// Queue a job and wait for its end; answer with `Ran`.
-    Run(UnitName, Verb),
-    /// Remove the files of units that do not run; answer with `Removed`.
-    Remove(Vec<UnitName>),
-    /// Write these states to the store (`None` removes one), in batches; answer with `Reported`.
-    Report(Vec<(UnitName, Option<UnitState>)>),
-    /// Send `Tick` at this moment. Only the newest one counts.
-    Wake(Timestamp),
-}
-
 /// The agent of one machine. See the module's documentation.
 #[derive(Debug)]
 pub struct Agent {
@@ -114,50 +60,6 @@ pub struct Agent {
     n_writing: usize,
     report: ReportState,
     wake: Option<Timestamp>,
-}
-
-/// What is known of one unit on this machine.
-#[derive(Clone, Debug, Default)]
-struct Local {
-    on_disk: bool,
-    receipt: Option<Receipt>,
-    /// The receipt here is newer than the one on disk.
-    receipt_unsaved: bool,
-    status: Option<UnitStatus>,
-    since: Timestamp,
-    busy: Option<Busy>,
-    trouble: Option<Trouble>,
-    /// Why the last order was carried out badly; empty when it was not.
-    error: String,
-    /// What the store has been told, or is being told.
-    reported: Option<UnitState>,
-}
-
-/// What is being done for a unit. At most one thing at a time.
-#[derive(Clone, Debug)]
-enum Busy {
-    Writing(Receipt),
-    /// For the order that was in force when it was submitted (a stop may serve none).
-    Running(Option<Placement>),
-    WritingReceipt(Receipt),
-    Removing,
-}
-
-/// Something went wrong that keeps the unit from its order.
-#[derive(Clone, Debug)]
-struct Trouble {
-    /// The order it concerns; another order is tried at once.
-    order: Option<Placement>,
-    attempts: u32,
-    retry: Retry,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Retry {
-    /// At this moment: the cause may pass by itself.
-    At(Timestamp),
-    /// When files on this machine have changed: systemd refused, and only that can help.
-    OnChange,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -634,62 +536,6 @@ impl Agent {
     }
 }
 
-impl Local {
-    fn is_live(&self) -> bool {
-        self.status.as_ref().is_some_and(UnitStatus::is_live)
-    }
-
-    fn is_due(&self, now: Timestamp) -> bool {
-        match &self.trouble {
-            Some(Trouble { retry: Retry::At(at), .. }) => self.busy.is_none() && *at <= now,
-            Some(Trouble { retry: Retry::OnChange, .. }) | None => false,
-        }
-    }
-
-    /// What the store is told of this unit; `None` while nothing is known of it.
-    fn state(&self, name: &UnitName, order: Option<&Placement>) -> Option<UnitState> {
-        let hash = self.receipt.as_ref().map(|receipt| receipt.hash).or(order.map(|order| order.hash))?;
-        let status = self.status.clone().unwrap_or_else(|| UnitStatus::unloaded(name.clone()));
-        let (mut done, mut restarts, reached) = match &self.receipt {
-            Some(receipt) => (receipt.generation, receipt.restarts, receipt.reached),
-            None => (Generation(0), 0, TargetState::Inactive),
-        };
-        if let Some(trouble @ Trouble { order: Some(failed), .. }) = &self.trouble
-            && (trouble.retry == Retry::OnChange || ATTEMPTS_TOLD <= trouble.attempts)
-        {
-            // Refused, or failing for a while: whoever waits for this order is told, and it is still tried.
-            (done, restarts) = (failed.generation, failed.restarts);
-        }
-        Some(UnitState {
-            load: status.load,
-            active: status.active,
-            sub: status.sub,
-            result: status.result,
-            hash,
-            done,
-            restarts,
-            reached,
-            error: self.error.clone(),
-            since: self.since,
-        })
-    }
-}
-
 fn pause_ms(failures: u32) -> u64 {
     (RETRY_FIRST_MS << failures.saturating_sub(1).min(16)).min(RETRY_MAX_MS)
-}
-
-fn job_error(verb: Verb, ended: &JobResult) -> String {
-    let word = match ended {
-        JobResult::Done => "done",
-        JobResult::Other(word) => word,
-        JobResult::Refused { message, .. } => message,
-    };
-    let why = match word {
-        "dependency" => ": a unit that it requires could not be started",
-        "timeout" => ": it took longer than its file allows",
-        "canceled" => ": another job took its place",
-        _ => "",
-    };
-    format!("the {} job ended with `{word}`{why}", verb.as_str())
 }

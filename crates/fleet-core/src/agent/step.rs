@@ -1,6 +1,7 @@
 //! What is to be done next for one unit: the order, what is on the machine, and nothing else.
 
-use super::{Local, Receipt, Retry, Verb};
+use super::local::{Local, Retry};
+use super::{Receipt, Verb};
 use crate::model::{Generation, Placement, TargetState, Timestamp};
 
 /// The next thing to do for one unit.

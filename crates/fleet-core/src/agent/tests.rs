@@ -8,6 +8,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
 use super::*;
+use crate::model::{Generation, TargetState, UnitState};
 
 fn canonical(letter: &str) -> String {
     format!("[Service]\nExecStart=/bin/{letter}\n")
