@@ -257,9 +257,11 @@ fn one_plan_at_a_time() {
     assert_eq!(engine.handle(NOW, Event::Changed { revision: Revision(2), deltas }), []);
     assert_eq!(engine.handle(NOW, Event::Tick), []);
     let until = NOW.plus_ms(ECHO_WAIT_MS);
-    assert_eq!(engine.handle(NOW, Event::Written { revision: Revision(3) }), [Effect::Wake(until)]);
+    assert_eq!(engine.handle(NOW, Event::Written { revision: Revision(4) }), [Effect::Wake(until)]);
+    let other = Event::Changed { revision: Revision(3), deltas: Vec::new() };
+    assert_eq!(engine.handle(NOW, other), [], "that is not the echo yet");
     apply(&mut store, &first);
-    let echo = Event::Changed { revision: Revision(3), deltas: echo(&first) };
+    let echo = Event::Changed { revision: Revision(4), deltas: echo(&first) };
     let second = only_plan(engine.handle(NOW, echo)).expect("x2 and x3 are to be placed");
     assert_eq!(plan_text(&second), "+x2@B +x3@A");
 }
@@ -293,4 +295,30 @@ fn a_failed_write_and_a_missing_echo_lead_to_a_full_look() {
     assert_eq!(engine.handle(NOW, Event::Written { revision: Revision(2) }), [Effect::Wake(until)]);
     assert_eq!(engine.handle(Timestamp(until.0 - 1), Event::Tick), []);
     assert_eq!(engine.handle(until, Event::Tick), [Effect::Resync]);
+}
+
+/// Units, patterns, metadata, peers and machines that come and go leave nothing behind in the engine.
+#[test]
+fn what_is_gone_is_forgotten() {
+    let size_after = |n_rounds: usize| {
+        let mut store = cluster("A: d=x");
+        let mut engine = Engine::new();
+        assert_eq!(engine.handle(NOW, Event::Snapshot { revision: Revision(100_000), cluster: store.clone() }), []);
+        let mut revision = 100_000;
+        for n in 100..100 + n_rounds {
+            let full =
+                format!("A: d=x; B{n}: d=y{n}; a{n}; b{n} MachineOf=a{n} Conflicts=c{n}* d=y{n}; w{n} MachineOf=no{n}");
+            let stuck = format!("r{n} Conflicts=a* on B{n}; k{n} Replaces=r{n}");
+            for text in [full.clone(), format!("{full}; {stuck}"), "A: d=x".to_owned()] {
+                let after = cluster(&text);
+                let deltas = difference(&store, &after);
+                (store.units, store.machines) = (after.units, after.machines);
+                revision += 2;
+                let effects = engine.handle(NOW, Event::Changed { revision: Revision(revision - 1), deltas });
+                written(&mut engine, &mut store, revision, &only_plan(effects).expect("each change moves something"));
+            }
+        }
+        format!("{engine:?}").len()
+    };
+    assert_eq!(size_after(2), size_after(50));
 }

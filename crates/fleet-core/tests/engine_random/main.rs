@@ -151,12 +151,17 @@ impl History {
         let no_effect = |effects: Vec<Effect>| assert!(effects.is_empty(), "{effects:?}");
         match way {
             0..40 => {
-                let echo = self.write(&plan.groups);
+                // The echo comes piece by piece: before the last one the picture is not the store's.
+                let mut echoes: Vec<Event> = plan.groups.chunks(1).map(|group| self.write(group)).collect();
+                let last = echoes.pop().expect("the plan has a group");
                 let until = self.now.plus_ms(ECHO_WAIT_MS);
                 let effects = self.engine.handle(self.now, Event::Written { revision: Revision(self.revision) });
                 assert_eq!(effects, [Effect::Wake(until)]);
+                for echo in echoes {
+                    no_effect(self.engine.handle(self.now, echo));
+                }
                 no_effect(self.engine.handle(self.now, Event::Tick));
-                self.engine.handle(self.now, echo)
+                self.engine.handle(self.now, last)
             }
             40..65 => {
                 let echo = self.write(&plan.groups);
