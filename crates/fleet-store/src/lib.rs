@@ -2,12 +2,13 @@
 //! etcd v3 has them, because etcd is the store of a real cluster.
 //!
 //! [`Store`] is the trait; [`mem`] is the strict model in memory (for tests and simulation), [`embedded`] the same model
-//! made durable on disk (the default of one machine). Both pass one conformance suite. [`registry`] is the typed view:
-//! which key holds what. Decisions do not live here: this crate stores and tells, it does not choose.
+//! made durable on disk (the default of one machine), [`etcd`] a client of the real thing. All three pass one conformance
+//! suite. [`registry`] is the typed view: which key holds what. Decisions do not live here: this crate stores and tells, it
+//! does not choose.
 
 //!
 //! Reading order: this page (the words), [`model`] (what they mean: the whole semantics, pure), [`history`] (what watches
-//! are fed from), [`mem`] and [`embedded`] (two thin shells), [`registry`]. With the feature `conformance` there is the
+//! are fed from), [`mem`] and [`embedded`] (two thin shells), [`etcd`], [`registry`]. With the feature `conformance` there is the
 //! suite that every store has to pass, in [`conformance`].
 
 use std::collections::BTreeSet;
@@ -20,6 +21,7 @@ pub mod clock;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod embedded;
+pub mod etcd;
 mod feed;
 pub mod history;
 pub mod mem;
@@ -255,6 +257,31 @@ pub enum StoreError {
     /// The history needed for this watch is gone: read everything anew.
     #[error("the store's history before revision {} is gone", .0.0)]
     Compacted(Revision),
+    /// The store shows an older revision than before, or is another one: it was restored from a backup, or replaced. What
+    /// was seen in it need not be there: read everything anew.
+    #[error(
+        "the store went back from revision {} to {}: it was restored from a backup, or is another one",
+        .seen.0, .now.0
+    )]
+    Rewound {
+        /// The newest revision that was seen.
+        seen: Revision,
+        /// The one it shows now.
+        now: Revision,
+    },
+    /// The store answered that it will not do this, for a reason that asking again does not cure.
+    #[error("the store refuses: {0}")]
+    Refused(String),
+    /// A setting cannot be used.
+    #[error("{what} `{value}`: {reason}")]
+    Setting {
+        /// Which.
+        what: &'static str,
+        /// As given.
+        value: String,
+        /// What is wrong with it, and what to write.
+        reason: String,
+    },
     /// The lease does not exist (any more).
     #[error("lease {} does not exist or has expired", .0.0)]
     NoLease(LeaseId),
@@ -287,7 +314,7 @@ pub enum StoreError {
         /// How many there may be.
         limit: usize,
     },
-    /// The store's own file cannot be used.
+    /// A file of the store (or one named in its settings) cannot be used.
     #[error("the store's file {path}: {reason}")]
     File {
         /// Which file.
@@ -303,8 +330,9 @@ pub trait Watch: Send {
     /// Waits for the next batch, in order of revisions, none left out, none twice.
     ///
     /// # Errors
-    /// [`StoreError::Compacted`] if the watcher fell so far behind that history was dropped (read everything anew), and
-    /// [`StoreError::Unavailable`] if the store went away. Either ends the watch.
+    /// [`StoreError::Compacted`] if the watcher fell so far behind that history was dropped, [`StoreError::Rewound`] if the
+    /// store is not the one it was (in both cases: read everything anew), and [`StoreError::Unavailable`] if the store went
+    /// away and the watch cannot resume by itself. Each ends the watch.
     async fn next(&mut self) -> Result<Batch, StoreError>;
 }
 
@@ -324,7 +352,8 @@ pub trait Store: Send + Sync + 'static {
     /// Watches keys for the changes of revision `from` and later, from history if that is in the past.
     ///
     /// # Errors
-    /// [`StoreError::Compacted`] if `from` is older than the history that is kept.
+    /// [`StoreError::Compacted`] if `from` is older than the history that is kept; some stores notice that only when the
+    /// watch is first asked for a batch.
     async fn watch(&self, keys: &Keys, from: Revision) -> Result<Box<dyn Watch>, StoreError>;
 
     /// Grants a lease. etcd counts in whole seconds: `ttl` is rounded up to them, and cut to [`LEASE_TTL_MAX`].
