@@ -93,12 +93,7 @@ impl SharedView {
         self.view.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the store was read at least once.
-    pub fn is_ready(&self) -> bool {
-        self.revision.borrow().is_some()
-    }
-
-    /// Waits until the picture shows at least `revision`.
+    /// Waits until the picture shows at least `revision`: 0 for the first look at the store, whatever that showed.
     pub async fn reached(&self, revision: Revision) {
         let mut seen = self.revision.subscribe();
         // The sender lives as long as `self`.

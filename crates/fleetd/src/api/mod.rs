@@ -11,12 +11,13 @@ mod watch;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, patch, post};
 use fleet_api::v2;
-use fleet_core::model::MachineId;
+use fleet_core::model::{MachineId, Revision};
 use fleet_store::Store;
 
 use crate::host::Host;
@@ -26,6 +27,10 @@ use problem::{Refused, problem};
 
 /// Largest request body in bytes: [`v2::CHANGES_MAX`] unit files of a few kilobytes each.
 const BODY_MAX: usize = 64 << 20;
+
+/// How long a request waits for the first look at the store. Usual are milliseconds after the start; systemd holds the
+/// socket over a restart, so clients come before that. Less than clients wait for an answer, so that they hear why.
+const FIRST_LOOK_LIMIT: Duration = Duration::from_secs(5);
 
 /// What the handlers share. Cheap to clone.
 #[derive(Clone)]
@@ -82,7 +87,7 @@ async fn ready(
     request: axum::extract::Request,
     next: axum::middleware::Next,
 ) -> Result<axum::response::Response, Refused> {
-    if api.view.is_ready() {
+    if tokio::time::timeout(FIRST_LOOK_LIMIT, api.view.reached(Revision(0))).await.is_ok() {
         return Ok(next.run(request).await);
     }
     let mut problem = problem("not-ready", 503, "fleetd has not read the store yet");
