@@ -116,6 +116,12 @@ fn a_move_makes_room_in_the_order_of_names() {
         "A: d=ssd; B:; rep0; w Conflicts=rep0 d=ssd; z Conflicts=w d=ssd; kick Replaces=rep0 d=ssd",
         "[-rep0@A +kick@A +rep0@B +w@A]",
     );
+    // The same for what waits for the unit that moves: `s` follows rep0 to B before `z` can have the place.
+    check(
+        "A: d=ssd; B: e=1; rep0 on A; s MachineOf=rep0 e=1",
+        "A: d=ssd; B: e=1; rep0; s MachineOf=rep0 e=1; z Conflicts=s e=1; kick Replaces=rep0 d=ssd",
+        "[-rep0@A +kick@A +rep0@B +s@B]",
+    );
 }
 
 #[test]
