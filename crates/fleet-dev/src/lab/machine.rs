@@ -102,19 +102,30 @@ impl LabMachine {
         self.hub.outside(&self.root())
     }
 
-    /// A command that runs `program` on the machine, as root, in the machine's own environment.
+    /// What to put before a command so that it runs on the machine, as root, in the machine's own environment. Right until
+    /// the machine is switched off.
     ///
-    /// It ends with the machine, but the machine's systemd does not count it (`systemd-run` on the machine starts one that
-    /// it does). On a machine that is off or frozen it does not come to an end by itself: give it a limit of your own.
+    /// The command ends with the machine, but the machine's systemd does not count it (`systemd-run` on the machine starts
+    /// one that it does). On a machine that is frozen it does not come to an end: give it a limit of your own.
+    ///
+    /// # Errors
+    /// [`DevError::Off`].
+    pub fn enter(&self) -> Result<Vec<String>, DevError> {
+        let Some(leader) = self.leader_pid() else { return Err(self.off()) };
+        let (leader, path) = (leader.to_string(), format!("PATH={MACHINE_PATH}"));
+        let namespaces = ["nsenter", "--target", &leader, "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup"];
+        let place = ["--root", "--wd", "--", "env", "-i", &path, "HOME=/root", "LANG=C.UTF-8", "TERM=dumb"];
+        Ok(namespaces.iter().chain(&place).map(|word| (*word).to_owned()).collect())
+    }
+
+    /// A command that runs `program` on the machine; see [`LabMachine::enter`].
     ///
     /// # Errors
     /// [`DevError::Off`].
     pub fn command(&self, program: &str) -> Result<Command, DevError> {
-        let Some(leader) = self.leader_pid() else { return Err(self.off()) };
-        let mut command = Command::new("nsenter");
-        command.args(["--target", &leader.to_string(), "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup"]);
-        command.args(["--root", "--wd", "--", "env", "-i", &format!("PATH={MACHINE_PATH}"), "HOME=/root"]);
-        command.args(["LANG=C.UTF-8", "TERM=dumb"]).arg(program);
+        let enter = self.enter()?;
+        let mut command = Command::new(&enter[0]);
+        command.args(&enter[1..]).arg(program);
         Ok(command)
     }
 

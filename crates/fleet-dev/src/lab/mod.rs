@@ -23,7 +23,7 @@ mod hub;
 mod machine;
 mod rootfs;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::process::Command;
@@ -75,6 +75,8 @@ pub struct Lab {
     machines: Vec<LabMachine>,
     etcd: Vec<EtcdMember>,
     hub: Arc<Hub>,
+    /// How many islands there have been.
+    islands_made: u64,
 }
 
 impl LabSpec {
@@ -132,7 +134,7 @@ impl Lab {
         let all = &spec.machines;
         let new = |one: &MachineSpec| LabMachine::new(one.clone(), all, &host, &hub, &tree, spec.fleet.as_ref());
         let machines = all.iter().map(new).collect::<Result<_, _>>()?;
-        Ok(Lab { machines, etcd, hub })
+        Ok(Lab { machines, etcd, hub, islands_made: 0 })
     }
 
     /// Switches on all machines that are off, in parallel.
@@ -190,8 +192,9 @@ impl Lab {
     }
 
     /// Cuts islands off: `&[&["m1", "m2"], &["m3"]]` makes three parts, {m1 m2}, {m3} and {the others, and the hub with
-    /// etcd}. Between parts all frames are lost in silence, open connections hang. Undoes what was cut before. Also holds
-    /// for machines that are off now and booted later.
+    /// etcd}. Between parts all frames are lost in silence, open connections hang. Undoes what was cut before, without
+    /// a moment in which all see each other: machines come back one by one with fewer islands each time. Also holds for
+    /// machines that are off now and booted later.
     ///
     /// # Errors
     /// [`DevError::NoMachine`], [`DevError::Failed`] of ip(8).
@@ -199,14 +202,25 @@ impl Lab {
         for name in islands.iter().flat_map(|island| island.iter()) {
             self.machine(name)?;
         }
-        self.heal()?;
-        for (idx, island) in islands.iter().enumerate() {
-            let bridge = format!("island{}", idx + 1);
+        // New bridges each time, and straight from the old to the new: no machine meets another in between that is in
+        // neither of its two parts.
+        let mut bridge_of = BTreeMap::new();
+        for island in islands {
+            self.islands_made += 1;
+            let bridge = format!("island{}", self.islands_made);
             self.hub.run(&["ip", "link", "add", &bridge, "type", "bridge"])?;
             self.hub.run(&["ip", "link", "set", &bridge, "up"])?;
-            for name in *island {
-                self.machine_mut(name)?.plug_into(&bridge)?;
-            }
+            bridge_of.extend(island.iter().map(|name| (*name, bridge.clone())));
+        }
+        for machine in &mut self.machines {
+            let bridge = bridge_of.get(machine.spec().name.as_str()).map_or(MAIN_BRIDGE, String::as_str);
+            machine.plug_into(bridge)?;
+        }
+        let in_use: BTreeSet<&String> = bridge_of.values().collect();
+        let links = self.hub.run(&["ip", "-brief", "link", "show", "type", "bridge"])?;
+        let bridges = links.lines().filter_map(|line| line.split_whitespace().next());
+        for bridge in bridges.filter(|bridge| *bridge != MAIN_BRIDGE && !in_use.contains(&(*bridge).to_owned())) {
+            self.hub.run(&["ip", "link", "delete", bridge])?;
         }
         Ok(())
     }
@@ -234,15 +248,7 @@ impl Lab {
     /// # Errors
     /// [`DevError::Failed`] of ip(8) or nft(8).
     pub fn heal(&mut self) -> Result<(), DevError> {
-        for machine in &mut self.machines {
-            machine.plug_into(MAIN_BRIDGE)?;
-        }
-        let links = self.hub.run(&["ip", "-brief", "link", "show", "type", "bridge"])?;
-        for bridge in links.lines().filter_map(|line| line.split_whitespace().next()) {
-            if bridge != MAIN_BRIDGE {
-                self.hub.run(&["ip", "link", "delete", bridge])?;
-            }
-        }
+        self.partition(&[])?;
         self.mute(&[])
     }
 
@@ -266,7 +272,7 @@ impl Lab {
     /// # Errors
     /// The first error; everything is taken down as far as it goes.
     pub fn stop(self) -> Result<(), DevError> {
-        let Lab { mut machines, mut etcd, hub } = self;
+        let Lab { mut machines, mut etcd, hub, .. } = self;
         let killed = thread::scope(|scope| {
             let kills: Vec<_> = machines.iter_mut().map(|machine| scope.spawn(|| machine.kill())).collect();
             let results: Vec<_> = kills.into_iter().map(join).collect();
