@@ -102,6 +102,12 @@ pub trait UnitManager: Send + Sync + 'static {
     /// `Disconnected` when the connection broke before the end was seen: *the job may have run*. Look again.
     async fn run(&self, name: &UnitName, verb: Verb) -> Result<JobResult, ManagerError>;
 
+    /// What is known of a unit of ours at this moment, without asking systemd; `None` for a unit that is not ours.
+    ///
+    /// After [`UnitManager::run`] it is at least as new as the job's end, before which systemd tells the unit's state: the
+    /// event that tells of it may still be on its way.
+    fn status(&self, name: &UnitName) -> Option<UnitStatus>;
+
     /// The events, for the one who drives this machine. May be taken once.
     fn events(&self) -> Option<mpsc::Receiver<ManagerEvent>>;
 }

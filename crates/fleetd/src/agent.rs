@@ -86,11 +86,13 @@ fn all_heard(
         Heard::FromManager(event) => (Some(event), None),
         Heard::Other(event) => (None, Some(event)),
     };
+    // Results are taken first and told last: what systemd said before the end of a job is then there to be taken.
+    let mut others: Vec<Event> = other.into_iter().collect();
+    others.extend(std::iter::from_fn(|| placements.try_recv().ok()));
+    others.extend(std::iter::from_fn(|| results.try_recv().ok()));
     let mut heard: Vec<Event> = from_systemd.into_iter().map(from_manager).collect();
     heard.extend(std::iter::from_fn(|| signals.try_recv().ok()).map(from_manager));
-    heard.extend(other);
-    heard.extend(std::iter::from_fn(|| placements.try_recv().ok()));
-    heard.extend(std::iter::from_fn(|| results.try_recv().ok()));
+    heard.extend(others);
     heard
 }
 
@@ -165,6 +167,10 @@ impl Shell {
             }
             Effect::Run(name, verb) => {
                 let result = self.manager.run(&name, verb).await.map_err(text);
+                // Whoever hears that a start failed wants to know how the unit is now, not how it was before.
+                if let (Ok(_), Some(status)) = (&result, self.manager.status(&name)) {
+                    let _ = self.results.send(Event::Status(status));
+                }
                 Event::Ran(name, verb, result)
             }
             Effect::Remove(names) => {

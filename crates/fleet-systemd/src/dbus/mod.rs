@@ -206,6 +206,10 @@ impl UnitManager for DbusManager {
         }
     }
 
+    fn status(&self, name: &UnitName) -> Option<UnitStatus> {
+        self.shared.lock().status(name).cloned()
+    }
+
     fn events(&self) -> Option<mpsc::Receiver<ManagerEvent>> {
         self.events.lock().unwrap_or_else(PoisonError::into_inner).take()
     }

@@ -30,7 +30,8 @@ use tokio::time::Instant;
 
 use crate::news::{self, News};
 use crate::{
-    EVENTS_QUEUED, JobResult, Look, ManagerError, ManagerEvent, NOT_AT_REST, Receipt, UnitManager, Verb, WriteFile,
+    EVENTS_QUEUED, JobResult, Look, ManagerError, ManagerEvent, NOT_AT_REST, Receipt, UnitManager, UnitStatus, Verb,
+    WriteFile,
 };
 
 /// What a unit does instead of what its file says. It holds for every start and stop until it is taken back.
@@ -401,6 +402,11 @@ impl UnitManager for FakeManager {
                 reason: "the connection was lost meanwhile".to_owned(),
             }),
         }
+    }
+
+    fn status(&self, name: &UnitName) -> Option<UnitStatus> {
+        let state = self.machine.lock();
+        state.model.texts.contains_key(name).then(|| state.model.status(name))
     }
 
     fn events(&self) -> Option<mpsc::Receiver<ManagerEvent>> {
