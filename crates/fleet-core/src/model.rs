@@ -197,6 +197,11 @@ pub struct Placement {
     pub generation: Generation,
     /// The unit's restart counter at that time.
     pub restarts: u64,
+    /// Keep running what runs, start nothing: the unit has another placement, and this order goes when that one is up.
+    ///
+    /// A leaving order is no placement of its unit: it satisfies no `MachineOf` and is not counted where one placement at
+    /// most is allowed. It occupies its machine all the same: for `Conflicts` and for the load.
+    pub leaving: bool,
 }
 
 /// A machine that is present: key `machines/ID`, with the dynamic metadata laid over the static.
@@ -208,6 +213,27 @@ pub struct Machine {
     pub metadata: BTreeMap<String, String>,
     /// The version of its `fleetd`.
     pub version: String,
+    /// Nothing new is placed on it; what is there stays. Key `cordon/ID`, which survives the machine's absence.
+    pub cordoned: bool,
+}
+
+/// A machine that has orders and is not present: how far the cluster has given up waiting for it.
+///
+/// What a machine's units do while nobody hears of it, nobody knows. So this is about time only: each step is the promise
+/// that the machine had that much of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Absence {
+    /// It may be back in a moment: nothing of it is touched. Also where nobody has counted the time.
+    #[default]
+    Held,
+    /// The grace is over. Units of which one copy at least shall run ([`crate::unit::WhenIsolated::Keep`]) are placed
+    /// elsewhere; those of which there shall never be two are held, because they may still run there.
+    StopHeld,
+    /// The machine has had the time to stop what must not run twice: all its units are placed elsewhere.
+    Gone,
+    /// An operator says that it is off and does not come back (key `given-up/ID`), or it was away for very long: its
+    /// orders go, as if it had never been.
+    GivenUp,
 }
 
 /// What systemd says of one unit on one machine: key `states/MACHINE/NAME`.
@@ -235,6 +261,20 @@ pub struct UnitState {
     pub since: Timestamp,
 }
 
+impl UnitState {
+    /// The generation that is up by this report: its order was carried out well, and what it started runs or has ended
+    /// well. `None` if nothing is.
+    pub fn up(&self) -> Option<Generation> {
+        let ended_well = self.active == "inactive" && matches!(self.result.as_str(), "" | "success");
+        let is_up = match self.reached {
+            TargetState::Inactive => false,
+            TargetState::Loaded => true,
+            TargetState::Launched => matches!(self.active.as_str(), "active" | "reloading") || ended_well,
+        };
+        (is_up && self.error.is_empty()).then_some(self.done)
+    }
+}
+
 /// What a decision is made on: one consistent picture of the cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cluster {
@@ -244,4 +284,17 @@ pub struct Cluster {
     pub machines: BTreeMap<MachineId, Machine>,
     /// All placements, by machine, then unit.
     pub placements: BTreeMap<MachineId, BTreeMap<UnitName, Placement>>,
+    /// How long machines have been away, of those that have placements and are not present; [`Absence::Held`] where it is
+    /// not said. The store knows only who was given up: the rest is the engine's, which counts the time.
+    pub absent: BTreeMap<MachineId, Absence>,
+    /// What is up where: the generations of [`UnitState::up`], by machine, then unit.
+    pub up: BTreeMap<MachineId, BTreeMap<UnitName, Generation>>,
+}
+
+impl Cluster {
+    /// How long the machine has been away; `None` if it is present.
+    pub fn absence(&self, id: &MachineId) -> Option<Absence> {
+        let absence = || self.absent.get(id).copied().unwrap_or_default();
+        (!self.machines.contains_key(id)).then(absence)
+    }
 }

@@ -4,7 +4,8 @@
 //! original took in silence what cannot have been meant. `⏎` is a newline, `⇥` a tab; lines are separated by `␤`.
 
 use fleet_core::unit::{
-    CheckedUnit, Problem, Requirements, Strictness, UnitFile, UnitName, check, expand_specifiers, split_value,
+    CheckedUnit, Problem, Requirements, Strictness, UnitFile, UnitName, WhenIsolated, check, expand_specifiers,
+    split_value,
 };
 
 fn unescaped(lines: &str) -> String {
@@ -29,7 +30,8 @@ fn checked(name: &str, text: &str, strictness: Strictness) -> Result<CheckedUnit
 
 /// All requirements on one line; what is empty is left out.
 fn show(requirements: &Requirements) -> String {
-    let Requirements { machine_id, machine_of, metadata, conflicts, replaces, global, never } = requirements;
+    let Requirements { machine_id, machine_of, metadata, conflicts, replaces, global, when_isolated, never } =
+        requirements;
     let mut parts = Vec::new();
     parts.extend(machine_id.iter().map(|id| format!("id `{id}`")));
     parts.extend(machine_of.iter().map(|peer| format!("of {peer}")));
@@ -40,6 +42,7 @@ fn show(requirements: &Requirements) -> String {
     parts.extend(conflicts.iter().map(|glob| format!("conflicts {}", glob.as_str())));
     parts.extend(replaces.iter().map(|glob| format!("replaces {}", glob.as_str())));
     parts.extend(global.then(|| "global".to_owned()));
+    parts.extend((*when_isolated == WhenIsolated::Stop).then(|| "stop when isolated".to_owned()));
     parts.extend((!never.is_empty()).then(|| "never".to_owned()));
     parts.join(", ")
 }
@@ -173,6 +176,15 @@ const REQUIREMENTS: &[Row] = &[
         Fine,
     ),
     ("web@.service", "Global=%i", "", Fine),
+    (FOO, "WhenIsolated=stop", "stop when isolated", Fine),
+    (FOO, "WhenIsolated=keep", "", Fine),
+    (FOO, "WhenIsolated=stop␤WhenIsolated=keep", "", Fine),
+    (FOO, "Global=true␤WhenIsolated=stop", "global, stop when isolated", Fine),
+    (FOO, "WhenIsolated=Stop", "", Refused("`WhenIsolated=Stop`: neither keep nor stop")),
+    (FOO, "WhenIsolated=", "", Refused("neither keep nor stop")),
+    (FOO, "WhenIsolated=stop␤WhenIsolated=halt", "stop when isolated", Refused("`WhenIsolated=halt`")),
+    ("web@stop.service", "WhenIsolated=%i", "stop when isolated", Fine),
+    ("web@.service", "WhenIsolated=%i", "", Fine),
     ("web@.service", "MachineOf=%n", "", Refused("a unit is always on its own machine")),
     // Not in the reference: what can never be satisfied or never match.
     (FOO, "MachineOf=foo.service", "", Refused("a unit is always on its own machine")),
@@ -344,6 +356,7 @@ fn spelling() {
         ("Conflict", "Conflicts"),
         ("Metadata", "MachineMetadata"),
         ("Replace", "Replaces"),
+        ("Whenisolated", "WhenIsolated"),
     ] {
         let text = file_of("X-Fleet", &format!("{option}=x"));
         let problems = checked(FOO, &text, Strictness::Strict).expect_err(option);
@@ -354,7 +367,7 @@ fn spelling() {
         assert_eq!(lenient.warnings, problems, "{option}");
     }
     let problems = checked(FOO, &file_of("X-Fleet", "ExecStart=x"), Strictness::Strict).expect_err("unknown");
-    let all = "fleet knows MachineID, MachineOf, MachineMetadata, Conflicts, Replaces, Global";
+    let all = "fleet knows MachineID, MachineOf, MachineMetadata, Conflicts, Replaces, Global, WhenIsolated";
     assert_eq!(problems[0].hint.as_deref(), Some(all));
 
     for section in ["x-fleet", "X-Fleet ", "X-FLEET", "Fleet", "X-Flet", "XFleet"] {

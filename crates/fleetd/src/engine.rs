@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fleet_core::engine::{Delta, Effect, Engine, Event, PlacementWrite, Plan, PlanGroup};
+use fleet_core::engine::{Alarm, Delta, Effect, Engine, Event, PlacementWrite, Plan, PlanGroup};
 use fleet_core::model::{Revision, Timestamp};
 use fleet_store::registry::ops::{self, OpsError, PlacementChange};
 use fleet_store::registry::{Key, LeaderRecord, View};
@@ -106,6 +106,7 @@ async fn lead(store: &Arc<dyn Store>, view: &SharedView, since: Revision, lease:
                     effects = look_anew(&mut engine, &mut listener);
                 }
                 Effect::Wake(at) => wake = Some(at),
+                Effect::Alarm(alarm) => tell_alarm(alarm.as_ref()),
             }
         }
         if !effects.is_empty() {
@@ -190,7 +191,7 @@ fn delta(view: &View, key: &Key) -> Option<Delta> {
             Some(unit) => Delta::UnitPut { name: name.clone(), unit: unit.clone() },
             None => Delta::UnitRemoved { name: name.clone() },
         }),
-        Key::Machine(id) | Key::Metadata(id, _) => Some(match cluster.machines.get(id) {
+        Key::Machine(id) | Key::Metadata(id, _) | Key::Cordon(id) => Some(match cluster.machines.get(id) {
             Some(machine) => Delta::MachinePut { id: id.clone(), machine: machine.clone() },
             None => Delta::MachineRemoved { id: id.clone() },
         }),
@@ -200,7 +201,27 @@ fn delta(view: &View, key: &Key) -> Option<Delta> {
             }
             None => Delta::PlacementRemoved { machine: machine.clone(), name: name.clone() },
         }),
-        Key::File(_) | Key::State(..) | Key::Leader => None,
+        Key::GivenUp(id) => Some(Delta::GivenUpChanged { id: id.clone(), given_up: view.given_up().contains_key(id) }),
+        Key::State(machine, name) => {
+            let up = cluster.up.get(machine).and_then(|units| units.get(name)).copied();
+            Some(Delta::UpChanged { machine: machine.clone(), name: name.clone(), up })
+        }
+        Key::File(_) | Key::Leader => None,
+    }
+}
+
+fn tell_alarm(alarm: Option<&Alarm>) {
+    match alarm {
+        Some(Alarm { lost, n_machines }) => {
+            let lost: Vec<String> = lost.iter().map(ToString::to_string).collect();
+            tracing::error!(
+                n_lost = lost.len(),
+                n_machines,
+                lost = lost.join(" "),
+                "so many machines are lost at once that nothing is moved until some are back or given up by an operator"
+            );
+        }
+        None => tracing::warn!("enough machines are back or given up; lost ones are replaced again"),
     }
 }
 

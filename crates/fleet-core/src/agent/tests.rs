@@ -35,6 +35,7 @@ fn placement(text: &str) -> Placement {
         target: target.parse().expect("a target state"),
         generation: Generation(generation.parse().expect("a number")),
         restarts: restarts.parse().expect("a number"),
+        leaving: false,
     }
 }
 
@@ -506,6 +507,7 @@ fn random_placement(rng: &mut StdRng, generation: u64) -> Placement {
         target: if rng.random_bool(0.7) { TargetState::Launched } else { TargetState::Loaded },
         generation: Generation(generation),
         restarts: 0,
+        leaving: false,
     }
 }
 

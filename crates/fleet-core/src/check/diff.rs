@@ -59,8 +59,9 @@ fn belong_together(cluster: &Cluster, a: &PlacementWrite, b: &PlacementWrite) ->
     keeps_off(a.name(), b.name()) || keeps_off(b.name(), a.name())
 }
 
-fn write_key(write: &PlacementWrite) -> (bool, &UnitName, &MachineId) {
-    (write.is_put(), write.name(), write.machine())
+fn write_key(write: &PlacementWrite) -> (bool, bool, &UnitName, &MachineId) {
+    let comes = matches!(write, PlacementWrite::Put { placement, .. } if !placement.leaving);
+    (write.is_put(), comes, write.name(), write.machine())
 }
 
 fn group_key(group: &PlanGroup) -> (bool, Option<(&UnitName, &MachineId)>) {

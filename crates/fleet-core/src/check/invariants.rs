@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::rules::{conflict, fits_alone, is_ordinary, order, wanted};
-use crate::model::{Cluster, MachineId};
+use super::rules::{conflict, fits_alone, is_ordinary, is_released, is_up, keeps, order, wanted};
+use crate::model::{Absence, Cluster, MachineId, Placement};
 use crate::unit::UnitName;
 
 /// One thing that is wrong with a picture of a cluster.
@@ -16,7 +16,8 @@ use crate::unit::UnitName;
 pub enum Violation {
     PlacedTwice { unit: UnitName, first: MachineId, second: MachineId },
     NotWanted { unit: UnitName, machine: MachineId },
-    MachineAbsent { unit: UnitName, machine: MachineId },
+    MachineGivenUp { unit: UnitName, machine: MachineId },
+    LeavingInVain { unit: UnitName, machine: MachineId },
     DoesNotFit { unit: UnitName, machine: MachineId },
     Conflict { unit: UnitName, with: UnitName, machine: MachineId },
     PeerMissing { unit: UnitName, peer: UnitName, machine: MachineId },
@@ -39,8 +40,11 @@ impl fmt::Display for Violation {
                 write!(f, "{unit} is placed on {first} and on {second}, and is not global")
             }
             Violation::NotWanted { unit, machine } => write!(f, "{unit} is placed on {machine}, and nobody wants it"),
-            Violation::MachineAbsent { unit, machine } => {
-                write!(f, "{unit} is placed on {machine}, which is not present")
+            Violation::MachineGivenUp { unit, machine } => {
+                write!(f, "{unit} has an order on {machine}, which is given up")
+            }
+            Violation::LeavingInVain { unit, machine } => {
+                write!(f, "{unit} has a leaving order on {machine}, which nobody needs")
             }
             Violation::DoesNotFit { unit, machine } => {
                 write!(f, "{unit} is placed on {machine}, which lacks what its MachineID or MachineMetadata asks for")
@@ -68,40 +72,62 @@ pub fn invariants(cluster: &Cluster) -> Vec<Violation> {
     let mut placed_on: BTreeMap<&UnitName, &MachineId> = BTreeMap::new();
     for (machine, units) in &cluster.placements {
         for (unit, placement) in units {
-            if let Some(first) = placed_on.insert(unit, machine)
+            if !placement.leaving
+                && let Some(first) = placed_on.insert(unit, machine)
                 && is_ordinary(cluster, unit)
             {
                 let (first, second) = (first.clone(), machine.clone());
                 found.push(Violation::PlacedTwice { unit: unit.clone(), first, second });
             }
+        }
+    }
+    for (machine, units) in &cluster.placements {
+        for (unit, placement) in units {
             let (unit, machine) = (unit.clone(), machine.clone());
             let Some(definition) = wanted(cluster, &unit) else {
                 found.push(Violation::NotWanted { unit, machine });
                 continue;
             };
-            let Some(host) = cluster.machines.get(&machine) else {
-                found.push(Violation::MachineAbsent { unit, machine });
+            if cluster.absence(&machine) == Some(Absence::GivenUp) {
+                found.push(Violation::MachineGivenUp { unit, machine });
                 continue;
+            }
+            if let Some(host) = cluster.machines.get(&machine) {
+                for with in units.keys().filter(|other| unit < **other && conflict(cluster, &unit, other)) {
+                    let (unit, with, machine) = (unit.clone(), with.clone(), machine.clone());
+                    found.push(Violation::Conflict { unit, with, machine });
+                }
+                if !placement.leaving && !fits_alone(&definition.requirements, &machine, host) {
+                    found.push(Violation::DoesNotFit { unit: unit.clone(), machine: machine.clone() });
+                }
+                let missing = |peer: &&UnitName| is_ordinary(cluster, &unit) && !is_placed(units, peer);
+                for peer in definition.requirements.machine_of.iter().filter(missing) {
+                    if !placement.leaving {
+                        let (unit, peer, machine) = (unit.clone(), peer.clone(), machine.clone());
+                        found.push(Violation::PeerMissing { unit, peer, machine });
+                    }
+                }
+            }
+            let is_needed = || {
+                let new = placed_on.get(&unit);
+                is_ordinary(cluster, &unit)
+                    && keeps(cluster, &unit)
+                    && !new.is_some_and(|new| is_up(cluster, &unit, new))
             };
-            if !fits_alone(&definition.requirements, &machine, host) {
-                found.push(Violation::DoesNotFit { unit: unit.clone(), machine: machine.clone() });
-            }
-            for with in units.keys().filter(|other| unit < **other && conflict(cluster, &unit, other)) {
-                let (unit, with, machine) = (unit.clone(), with.clone(), machine.clone());
-                found.push(Violation::Conflict { unit, with, machine });
-            }
-            let missing = |peer: &&UnitName| is_ordinary(cluster, &unit) && !units.contains_key(*peer);
-            for peer in definition.requirements.machine_of.iter().filter(missing) {
-                let (unit, peer, machine) = (unit.clone(), peer.clone(), machine.clone());
-                found.push(Violation::PeerMissing { unit, peer, machine });
-            }
-            if *placement != order(definition) {
+            if placement.leaving && !is_needed() {
+                found.push(Violation::LeavingInVain { unit, machine });
+            } else if !placement.leaving && *placement != order(definition) {
                 found.push(Violation::StaleOrder { unit, machine });
             }
         }
     }
     found.extend(missing_placements(cluster, &placed_on));
     found
+}
+
+/// Whether the unit is among them, and not on its way out.
+fn is_placed(units: &BTreeMap<UnitName, Placement>, name: &UnitName) -> bool {
+    units.get(name).is_some_and(|placement| !placement.leaving)
 }
 
 /// Global units that are missing somewhere, and ordinary ones that wait though they could be placed by themselves.
@@ -119,16 +145,19 @@ fn missing_placements(cluster: &Cluster, placed_on: &BTreeMap<&UnitName, &Machin
             cluster.units.get(other).is_some_and(|o| o.requirements.replaces.iter().any(|g| g.matches(name.as_str())))
         };
         let tied = cluster.units.values().any(|other| other.requirements.machine_of.contains(name));
-        if ordinary && (placed_on.contains_key(name) || tied || !requires.machine_of.is_empty()) {
+        let stays = placed_on.get(name).is_some_and(|on| !is_released(cluster, name, on));
+        if ordinary && (stays || tied || !requires.machine_of.is_empty()) {
             continue;
         }
         if ordinary && !requires.replaces.is_empty() {
             continue;
         }
-        for (id, machine) in &cluster.machines {
+        for (id, machine) in cluster.machines.iter().filter(|(_, machine)| !machine.cordoned) {
             let here = cluster.placements.get(id).unwrap_or(&no_units);
-            let taken = here.contains_key(name)
-                || here.keys().any(|other| conflict(cluster, name, other) || (ordinary && replaced(other)));
+            let taken = is_placed(here, name)
+                || here.iter().any(|(other, order)| {
+                    conflict(cluster, name, other) || (ordinary && !order.leaving && replaced(other))
+                });
             if fits_alone(requires, id, machine) && !taken {
                 let (unit, machine) = (name.clone(), id.clone());
                 found.push(if ordinary {

@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::diff::diff;
-use super::rules::{conflict, fits_alone, is_ordinary, order, replaces, requirements, tied, wanted};
+use super::rules::{
+    conflict, fits_alone, is_ordinary, is_released, is_up, keeps, order, replaces, requirements, tied, wanted,
+};
 use crate::engine::Plan;
-use crate::model::{Cluster, MachineId, Placement};
+use crate::model::{Absence, Cluster, MachineId, Placement};
 use crate::unit::UnitName;
 
 type Placements = BTreeMap<MachineId, BTreeMap<UnitName, Placement>>;
@@ -17,6 +19,7 @@ pub fn plan(cluster: &Cluster) -> Plan {
     let mut planner = Planner { cluster, placed: single_placements(cluster) };
     loop {
         let before = planner.placed.clone();
+        planner.end_leaving();
         planner.settle_machines();
         planner.push_replaced();
         planner.place_waiting();
@@ -28,26 +31,30 @@ pub fn plan(cluster: &Cluster) -> Plan {
 
 struct Planner<'a> {
     cluster: &'a Cluster,
-    /// One entry for each present machine, changed step by step.
+    /// One entry for each present machine, and for each absent one that has orders and is not given up; changed step by
+    /// step.
     placed: Placements,
 }
 
-/// What is placed on present machines, with at most one placement for each ordinary unit: the one of the newest
-/// generation, and of those the one on the first machine.
+/// What is placed on machines that are not given up, with at most one placement for each ordinary unit: the one of the
+/// newest generation, of those on a present machine, and of those on the first.
 fn single_placements(cluster: &Cluster) -> Placements {
     let mut placed: Placements = BTreeMap::new();
-    for id in cluster.machines.keys() {
-        placed.insert(id.clone(), cluster.placements.get(id).cloned().unwrap_or_default());
+    for id in cluster.machines.keys().chain(cluster.placements.keys()) {
+        if cluster.absence(id) != Some(Absence::GivenUp) {
+            placed.insert(id.clone(), cluster.placements.get(id).cloned().unwrap_or_default());
+        }
     }
     let names: BTreeSet<UnitName> = placed.values().flat_map(|units| units.keys().cloned()).collect();
     for name in names.iter().filter(|name| is_ordinary(cluster, name)) {
-        let newest = placed.values().filter_map(|units| units.get(name)).map(|placement| placement.generation).max();
-        let mut found = false;
-        for units in placed.values_mut() {
-            let is_it = !found && units.get(name).map(|placement| placement.generation) == newest;
-            if is_it {
-                found = true;
-            } else {
+        let staying = |units: &BTreeMap<UnitName, Placement>| units.get(name).filter(|order| !order.leaving).cloned();
+        let best = placed
+            .iter()
+            .filter_map(|(id, units)| Some((staying(units)?.generation, cluster.machines.contains_key(id), id)))
+            .max_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)).then(b.2.cmp(a.2)))
+            .map(|(.., id)| id.clone());
+        for (id, units) in &mut placed {
+            if staying(units).is_some() && Some(id) != best.as_ref() {
                 units.remove(name);
             }
         }
@@ -56,20 +63,54 @@ fn single_placements(cluster: &Cluster) -> Placements {
 }
 
 impl Planner<'_> {
+    /// Leaving orders go when nobody needs them any more.
+    fn end_leaving(&mut self) {
+        let mut ended = Vec::new();
+        for (id, units) in &self.placed {
+            for name in units.iter().filter(|(_, order)| order.leaving).map(|(name, _)| name) {
+                let is_needed = wanted(self.cluster, name).is_some()
+                    && is_ordinary(self.cluster, name)
+                    && keeps(self.cluster, name)
+                    && !self.machine_of(name).is_some_and(|new| is_up(self.cluster, name, &new));
+                if !is_needed {
+                    ended.push((id.clone(), name.clone()));
+                }
+            }
+        }
+        for (id, name) in ended {
+            self.placed.get_mut(&id).and_then(|units| units.remove(&name));
+        }
+    }
+
     /// What stays where it is, and global units: each machine by itself.
     fn settle_machines(&mut self) {
         let ids: Vec<MachineId> = self.placed.keys().cloned().collect();
         for id in ids {
-            let settled = self.settled(&id);
+            let settled = match self.cluster.machines.contains_key(&id) {
+                true => self.settled(&id),
+                false => self.held(&id),
+            };
             self.placed.insert(id, settled);
         }
+    }
+
+    /// What an absent machine has and somebody wants, whatever else has become of it.
+    fn held(&self, id: &MachineId) -> BTreeMap<UnitName, Placement> {
+        let renewed = |(name, old): (&UnitName, &Placement)| {
+            let unit = wanted(self.cluster, name)?;
+            Some((name.clone(), if old.leaving { old.clone() } else { order(unit) }))
+        };
+        self.placed[id].iter().filter_map(renewed).collect()
     }
 
     fn settled(&self, id: &MachineId) -> BTreeMap<UnitName, Placement> {
         let cluster = self.cluster;
         let here = &self.placed[id];
+        let machine = &cluster.machines[id];
+        let leaving: Vec<&UnitName> = here.iter().filter(|(_, order)| order.leaving).map(|(name, _)| name).collect();
         let fits = |name: &UnitName| {
-            wanted(cluster, name).is_some_and(|unit| fits_alone(&unit.requirements, id, &cluster.machines[id]))
+            wanted(cluster, name).is_some_and(|unit| fits_alone(&unit.requirements, id, machine))
+                && !leaving.contains(&name)
         };
         // 0: the machine has the order for this very file; 1: for another file; 2: none.
         let rank = |name: &UnitName| match here.get(name) {
@@ -80,13 +121,17 @@ impl Planner<'_> {
         let mut candidates: Vec<&UnitName> =
             here.keys().filter(|name| is_ordinary(cluster, name) && fits(name)).collect();
         candidates.sort_by_key(|name| (rank(name), *name));
-        let mut globals: Vec<&UnitName> =
-            cluster.units.keys().filter(|name| !is_ordinary(cluster, name) && fits(name)).collect();
+        let mut globals: Vec<&UnitName> = cluster
+            .units
+            .keys()
+            .filter(|name| !is_ordinary(cluster, name) && fits(name))
+            .filter(|name| here.contains_key(*name) || !machine.cordoned)
+            .collect();
         globals.sort_by_key(|name| (rank(name), *name));
         loop {
             let mut kept: Vec<&UnitName> = Vec::new();
             for name in candidates.iter().chain(&globals) {
-                if !kept.iter().any(|other| conflict(cluster, name, other)) {
+                if !kept.iter().chain(&leaving).any(|other| conflict(cluster, name, other)) {
                     kept.push(name);
                 }
             }
@@ -97,7 +142,8 @@ impl Planner<'_> {
                 .filter(|name| cluster.units[*name].requirements.machine_of.iter().any(|peer| !kept.contains(&peer)))
                 .collect();
             if alone.is_empty() {
-                return kept.into_iter().map(|name| (name.clone(), order(&cluster.units[name]))).collect();
+                let staying = kept.into_iter().map(|name| (name.clone(), order(&cluster.units[name])));
+                return staying.chain(leaving.iter().map(|name| ((*name).clone(), here[*name].clone()))).collect();
             }
             candidates.retain(|name| !alone.contains(name));
         }
@@ -107,9 +153,12 @@ impl Planner<'_> {
     fn push_replaced(&mut self) {
         for replacer in self.cluster.units.keys() {
             let Some(from) = self.machine_of(replacer) else { continue };
+            if !self.cluster.machines.contains_key(&from) {
+                continue;
+            }
             let others: Vec<UnitName> = self.placed[&from].keys().cloned().collect();
             for other in others {
-                if self.placed[&from].contains_key(&other) && replaces(self.cluster, replacer, &other) {
+                if self.is_on(&from, &other) && replaces(self.cluster, replacer, &other) {
                     let group = self.tied_group(&from, &other);
                     if !group.contains(replacer) {
                         self.push(&from, &group);
@@ -124,14 +173,14 @@ impl Planner<'_> {
         let fits = |to: &MachineId| {
             let here = &self.placed[to];
             to != from
+                && !self.cluster.machines[to].cordoned
                 && group.iter().all(|name| {
                     let requires = &self.cluster.units[name].requirements;
                     fits_alone(requires, to, &self.cluster.machines[to])
-                        && requires.machine_of.iter().all(|peer| group.contains(peer) || here.contains_key(peer))
-                        && !here.keys().any(|other| {
-                            conflict(self.cluster, name, other)
-                                || replaces(self.cluster, name, other)
-                                || replaces(self.cluster, other, name)
+                        && requires.machine_of.iter().all(|peer| group.contains(peer) || self.is_on(to, peer))
+                        && !here.iter().any(|(other, order)| {
+                            let pushes = replaces(self.cluster, name, other) || replaces(self.cluster, other, name);
+                            conflict(self.cluster, name, other) || (pushes && !order.leaving)
                         })
                 })
         };
@@ -143,14 +192,14 @@ impl Planner<'_> {
         true
     }
 
-    /// Wanted units without a placement, group by group.
+    /// Wanted units without a placement, and those whose machine is absent for too long, group by group.
     fn place_waiting(&mut self) {
         let mut waiting: BTreeSet<&UnitName> = self
             .cluster
             .units
             .keys()
             .filter(|name| wanted(self.cluster, name).is_some() && is_ordinary(self.cluster, name))
-            .filter(|name| self.machine_of(name).is_none())
+            .filter(|name| self.machine_of(name).is_none_or(|id| is_released(self.cluster, name, &id)))
             .collect();
         while let Some(first) = waiting.pop_first() {
             let mut group = BTreeSet::from([first]);
@@ -172,18 +221,22 @@ impl Planner<'_> {
     /// The placements with the whole group on that machine, and what it replaces moved away; `None` if it cannot be.
     fn with_group(&self, group: &BTreeSet<&UnitName>, id: &MachineId) -> Option<Placements> {
         let cluster = self.cluster;
-        let able = group.iter().all(|name| {
-            fits_alone(&cluster.units[*name].requirements, id, &cluster.machines[id])
-                && !self.placed[id].keys().any(|other| conflict(cluster, name, other) || replaces(cluster, other, name))
-                && !group.iter().any(|other| conflict(cluster, name, other))
-        });
+        let takes = |name: &UnitName, other: &UnitName, order: &Placement| {
+            !conflict(cluster, name, other) && (order.leaving || !replaces(cluster, other, name))
+        };
+        let able = !cluster.machines[id].cordoned
+            && group.iter().all(|name| {
+                fits_alone(&cluster.units[*name].requirements, id, &cluster.machines[id])
+                    && self.placed[id].iter().all(|(other, order)| takes(name, other, order))
+                    && !group.iter().any(|other| conflict(cluster, name, other))
+            });
         if !able {
             return None;
         }
         let mut trial = Planner { cluster, placed: self.placed.clone() };
         for name in group {
             for other in self.placed[id].keys() {
-                if trial.placed[id].contains_key(other) && replaces(cluster, name, other) {
+                if trial.is_on(id, other) && replaces(cluster, name, other) {
                     let pushed = trial.tied_group(id, other);
                     if !trial.push(id, &pushed) {
                         return None;
@@ -191,14 +244,25 @@ impl Planner<'_> {
                 }
             }
         }
-        let here = trial.placed.get_mut(id).expect("a present machine");
         for name in group {
+            trial.leave(name);
+            let here = trial.placed.get_mut(id).expect("a present machine");
             here.insert((*name).clone(), order(&cluster.units[*name]));
         }
         let peers_here = group
             .iter()
-            .all(|name| cluster.units[*name].requirements.machine_of.iter().all(|peer| here.contains_key(peer)));
+            .all(|name| cluster.units[*name].requirements.machine_of.iter().all(|peer| trial.is_on(id, peer)));
         peers_here.then_some(trial.placed)
+    }
+
+    /// The unit gets another placement: the old order stays as a leaving one if a copy shall run all the time.
+    fn leave(&mut self, name: &UnitName) {
+        let Some(units) = self.machine_of(name).and_then(|old| self.placed.get_mut(&old)) else { return };
+        if keeps(self.cluster, name) {
+            units.get_mut(name).expect("it is placed there").leaving = true;
+        } else {
+            units.remove(name);
+        }
     }
 
     /// The ordinary units on that machine that are bound to `name` by `MachineOf`, through any number of steps.
@@ -208,6 +272,7 @@ impl Planner<'_> {
             let next = self.placed[id].keys().find(|other| {
                 !group.contains(*other)
                     && is_ordinary(self.cluster, other)
+                    && self.is_on(id, other)
                     && group.iter().any(|member| tied(self.cluster, other, member))
             });
             match next {
@@ -220,12 +285,18 @@ impl Planner<'_> {
     /// Where the ordinary unit is placed.
     fn machine_of(&self, name: &UnitName) -> Option<MachineId> {
         requirements(self.cluster, name).filter(|requires| !requires.global)?;
-        self.placed.iter().find(|(_, units)| units.contains_key(name)).map(|(id, _)| id.clone())
+        self.placed.keys().find(|id| self.is_on(id, name)).cloned()
     }
 
-    /// The machines, least loaded first, then by ID.
+    /// Whether the unit is placed on that machine; a leaving order is no placement.
+    fn is_on(&self, id: &MachineId, name: &UnitName) -> bool {
+        self.placed[id].get(name).is_some_and(|order| !order.leaving)
+    }
+
+    /// The present machines, least loaded first, then by ID.
     fn by_load(&self) -> Vec<MachineId> {
-        let mut machines: Vec<(usize, &MachineId)> = self.placed.iter().map(|(id, units)| (units.len(), id)).collect();
+        let present = self.placed.iter().filter(|(id, _)| self.cluster.machines.contains_key(*id));
+        let mut machines: Vec<(usize, &MachineId)> = present.map(|(id, units)| (units.len(), id)).collect();
         machines.sort();
         machines.into_iter().map(|(_, id)| id.clone()).collect()
     }

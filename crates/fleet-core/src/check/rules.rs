@@ -1,7 +1,7 @@
 //! The relations between units and machines, each in its plainest form.
 
-use crate::model::{Cluster, Machine, MachineId, Placement, TargetState, Unit};
-use crate::unit::{Form, Glob, Requirements, UnitName};
+use crate::model::{Absence, Cluster, Machine, MachineId, Placement, TargetState, Unit};
+use crate::unit::{Form, Glob, Requirements, UnitName, WhenIsolated};
 
 /// The unit of that name if it is to be on some machine: loaded or launched, and no template.
 pub(super) fn wanted<'a>(cluster: &'a Cluster, name: &UnitName) -> Option<&'a Unit> {
@@ -57,9 +57,35 @@ pub(super) fn tied(cluster: &Cluster, a: &UnitName, b: &UnitName) -> bool {
     one_way(a, b) || one_way(b, a)
 }
 
+/// Whether at least one copy of the unit shall run, rather than at most one.
+pub(super) fn keeps(cluster: &Cluster, name: &UnitName) -> bool {
+    requirements(cluster, name).is_some_and(|requires| requires.when_isolated == WhenIsolated::Keep)
+}
+
+/// Whether the unit, which has an order to that machine, may be placed elsewhere because the machine is absent.
+pub(super) fn is_released(cluster: &Cluster, name: &UnitName, id: &MachineId) -> bool {
+    match cluster.absence(id) {
+        None | Some(Absence::Held) => false,
+        Some(Absence::StopHeld) => keeps(cluster, name),
+        Some(Absence::Gone | Absence::GivenUp) => true,
+    }
+}
+
+/// Whether the present order about the unit is carried out there.
+pub(super) fn is_up(cluster: &Cluster, name: &UnitName, id: &MachineId) -> bool {
+    let up = cluster.up.get(id).and_then(|units| units.get(name));
+    up.zip(cluster.units.get(name)).is_some_and(|(up, unit)| unit.generation <= *up)
+}
+
 /// The order that carries out what is wanted of the unit now.
 pub(super) fn order(unit: &Unit) -> Placement {
-    Placement { hash: unit.hash, target: unit.target, generation: unit.generation, restarts: unit.restarts }
+    Placement {
+        hash: unit.hash,
+        target: unit.target,
+        generation: unit.generation,
+        restarts: unit.restarts,
+        leaving: false,
+    }
 }
 
 fn any_match(globs: &[Glob], name: &UnitName) -> bool {

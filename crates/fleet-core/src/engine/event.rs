@@ -1,7 +1,7 @@
 //! What the engine hears, and what it asks of the world.
 
-use super::Plan;
-use crate::model::{Cluster, Machine, MachineId, Placement, Revision, Timestamp, Unit};
+use super::{Alarm, Plan};
+use crate::model::{Cluster, Generation, Machine, MachineId, Placement, Revision, Timestamp, Unit};
 use crate::unit::UnitName;
 
 /// What happened, as far as the engine is concerned.
@@ -9,6 +9,9 @@ use crate::unit::UnitName;
 pub enum Event {
     /// A full look at the store. It replaces everything the engine believed; only the difference to rest is planned,
     /// so the first look of a new engine moves nothing that is well where it is.
+    ///
+    /// Of [`Cluster::absent`] only who is given up counts. Since when the others are absent a look cannot tell, so for
+    /// them the grace begins with it; unless the engine asked for the look because of [`Event::NotWritten`].
     Snapshot {
         /// The revision at which the look was taken. [`Event::Changed`] goes on after it.
         revision: Revision,
@@ -42,7 +45,7 @@ pub enum Delta {
     UnitPut { name: UnitName, unit: Unit },
     /// The unit was destroyed.
     UnitRemoved { name: UnitName },
-    /// The machine appeared, or its metadata changed.
+    /// The machine appeared, or its metadata changed, or it was cordoned or uncordoned.
     MachinePut { id: MachineId, machine: Machine },
     /// The machine is lost or has left.
     MachineRemoved { id: MachineId },
@@ -50,6 +53,10 @@ pub enum Delta {
     PlacementPut { machine: MachineId, name: UnitName, placement: Placement },
     /// An order was taken away.
     PlacementRemoved { machine: MachineId, name: UnitName },
+    /// What [`crate::model::UnitState::up`] says of the machine's newest report about the unit; `None` without a report.
+    UpChanged { machine: MachineId, name: UnitName, up: Option<Generation> },
+    /// An operator gave the machine up, or took that back.
+    GivenUpChanged { id: MachineId, given_up: bool },
 }
 
 /// What the engine asks of the shell.
@@ -61,4 +68,7 @@ pub enum Effect {
     Resync,
     /// Send an [`Event::Tick`] at that moment or later. A later request replaces an earlier one.
     Wake(Timestamp),
+    /// So many machines are lost that the engine moves nothing (`Some`; again when it is about other machines), or no
+    /// longer (`None`). To be told loudly.
+    Alarm(Option<Alarm>),
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::picture::Picture;
 use super::slots::Slot;
-use super::{PlacementWrite, Plan, PlanGroup};
+use super::{Plan, PlanGroup};
 use crate::model::Placement;
 
 /// What placements were before planning touched them.
@@ -123,7 +123,7 @@ fn grouped(picture: &Picture, writes: &[Write], ties: &mut Ties) -> Plan {
     // Both sorts are stable: within their halves the order of names stays.
     groups.sort_by_key(|(has_put, _)| *has_put);
     let finish = |(_, mut group): (bool, PlanGroup)| {
-        group.writes.sort_by_key(PlacementWrite::is_put);
+        group.writes.sort_by_key(|write| (write.is_put(), write.places()));
         group
     };
     Plan { groups: groups.into_iter().map(finish).collect() }

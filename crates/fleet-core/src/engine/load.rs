@@ -81,6 +81,11 @@ impl LoadIndex {
         }
     }
 
+    /// How many machines there are.
+    pub(super) fn len(&self) -> usize {
+        self.all.len()
+    }
+
     /// How many machines have one of the pairs.
     pub(super) fn n_with(&self, pairs: &[Slot]) -> usize {
         pairs.iter().map(|&pair| self.pairs[pair].machines.len()).sum()

@@ -5,12 +5,13 @@
 //! the two against each other.
 //!
 //! Reading order: [`Event`], [`Effect`] and [`Plan`], then `planner` (the rounds), `settle`, `moves`, `waiting` (the
-//! three steps), `picture` (what is believed, and what a change makes dirty), `patterns` and `load` (the indexes),
+//! three steps), `loss` (machines that are absent), `picture` (what is believed, and what a change makes dirty), `patterns` and `load` (the indexes),
 //! `journal` (from changes to writes).
 
 mod event;
 mod journal;
 mod load;
+mod loss;
 mod moves;
 mod patterns;
 mod picture;
@@ -21,9 +22,11 @@ mod slots;
 mod waiting;
 
 pub use event::{Delta, Effect, Event};
+pub use loss::{Alarm, EngineConfig};
 pub use plan::{PlacementWrite, Plan, PlanGroup};
 
-use crate::model::{Revision, Timestamp};
+use crate::model::{Absence, Revision, Timestamp};
+use loss::Losses;
 use picture::Picture;
 
 /// How long the engine waits for its own writes to come back through the watch before it takes the watch for broken
@@ -40,16 +43,22 @@ pub const ECHO_WAIT_MS: u64 = 5_000;
 #[derive(Clone, Debug, Default)]
 pub struct Engine {
     picture: Picture,
+    losses: Losses,
     /// The newest revision that the picture has taken in.
     seen: Revision,
     state: State,
+    /// The moment that was asked for last, and has not come.
+    wake: Option<Timestamp>,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// Nothing is known: a full look is needed.
-    #[default]
-    Blind,
+    /// A full look is needed.
+    Blind {
+        /// Whether what was known before it is still true of who was absent: the look was asked for at once, and not
+        /// because something was missed.
+        keeps_clocks: bool,
+    },
     /// The picture is the store's.
     Watching,
     /// A plan is being written.
@@ -58,70 +67,126 @@ enum State {
     AwaitingEcho { revision: Revision, until: Timestamp },
 }
 
+impl Default for State {
+    fn default() -> State {
+        State::Blind { keeps_clocks: false }
+    }
+}
+
 impl Engine {
     /// An engine that knows nothing; its first event is an [`Event::Snapshot`].
     pub fn new() -> Engine {
         Engine::default()
     }
 
+    /// The same, with another patience than the default.
+    pub fn with_config(config: EngineConfig) -> Engine {
+        Engine { losses: Losses::new(config), ..Engine::default() }
+    }
+
+    /// Whether so many machines are lost that nothing is moved.
+    pub fn alarm(&self) -> Option<&Alarm> {
+        self.losses.alarm()
+    }
+
     /// Takes in one event. Total: an event that does not fit the moment is ignored.
     pub fn handle(&mut self, now: Timestamp, event: Event) -> Vec<Effect> {
+        let alarm_before = self.losses.alarm().cloned();
+        let mut effects = self.take_in(now, event);
+        if !matches!(self.state, State::Blind { .. }) {
+            self.losses.update(now, &mut self.picture);
+            self.plan(&mut effects);
+            // The plan may have taken the last order of an absent machine away, and then there is no clock to wait for.
+            self.losses.update(now, &mut self.picture);
+        }
+        if self.losses.alarm() != alarm_before.as_ref() {
+            effects.push(Effect::Alarm(self.losses.alarm().cloned()));
+        }
+        self.ask_for_tick(&mut effects);
+        effects
+    }
+
+    fn take_in(&mut self, now: Timestamp, event: Event) -> Vec<Effect> {
         match event {
             Event::Snapshot { revision, cluster } => {
+                let keeps_clocks = matches!(self.state, State::Blind { keeps_clocks: true });
+                let given_up = cluster.absent.iter().filter(|(_, absence)| **absence == Absence::GivenUp);
+                self.losses.start_anew(given_up.map(|(id, _)| id.clone()).collect(), keeps_clocks);
                 self.picture = Picture::of(cluster);
                 self.seen = revision;
-                if self.state == State::Blind {
+                if matches!(self.state, State::Blind { .. }) {
                     self.state = State::Watching;
                 }
-                self.go_on()
             }
             Event::Changed { revision, deltas } => {
-                if self.state == State::Blind || revision <= self.seen {
+                if matches!(self.state, State::Blind { .. }) || revision <= self.seen {
                     return Vec::new();
                 }
                 for delta in deltas {
-                    self.picture.apply(delta);
+                    match delta {
+                        Delta::GivenUpChanged { id, given_up } => self.losses.set_given_up(id, given_up),
+                        other => self.picture.apply(other),
+                    }
                 }
                 self.seen = revision;
-                self.go_on()
             }
             Event::Written { revision } => {
-                if self.state != State::Writing {
-                    return Vec::new();
+                if self.state == State::Writing {
+                    self.state = State::AwaitingEcho { revision, until: now.plus_ms(ECHO_WAIT_MS) };
                 }
-                let until = now.plus_ms(ECHO_WAIT_MS);
-                self.state = State::AwaitingEcho { revision, until };
-                if self.seen < revision { vec![Effect::Wake(until)] } else { self.go_on() }
             }
-            Event::NotWritten => match self.state {
-                State::Writing => self.look_again(),
-                State::Blind | State::Watching | State::AwaitingEcho { .. } => Vec::new(),
-            },
-            Event::Tick => match self.state {
-                State::AwaitingEcho { until, .. } if until <= now => self.look_again(),
-                State::Blind | State::Watching | State::Writing | State::AwaitingEcho { .. } => Vec::new(),
-            },
+            Event::NotWritten => {
+                if self.state == State::Writing {
+                    return self.look_again(true);
+                }
+            }
+            Event::Tick => {
+                if self.wake.is_some_and(|at| at <= now) {
+                    self.wake = None;
+                }
+                if let State::AwaitingEcho { until, .. } = self.state
+                    && until <= now
+                {
+                    return self.look_again(false);
+                }
+            }
         }
+        Vec::new()
     }
 
     /// Plans, if the picture is the store's.
-    fn go_on(&mut self) -> Vec<Effect> {
+    fn plan(&mut self, effects: &mut Vec<Effect>) {
         match self.state {
-            State::Blind | State::Writing => return Vec::new(),
-            State::AwaitingEcho { revision, .. } if self.seen < revision => return Vec::new(),
+            State::Blind { .. } | State::Writing => return,
+            State::AwaitingEcho { revision, .. } if self.seen < revision => return,
             State::Watching | State::AwaitingEcho { .. } => (),
         }
         let plan = self.picture.plan();
         if plan.is_empty() {
             self.state = State::Watching;
-            return Vec::new();
+        } else {
+            self.state = State::Writing;
+            effects.push(Effect::Write(plan));
         }
-        self.state = State::Writing;
-        vec![Effect::Write(plan)]
     }
 
-    fn look_again(&mut self) -> Vec<Effect> {
-        *self = Engine::default();
+    fn look_again(&mut self, keeps_clocks: bool) -> Vec<Effect> {
+        self.picture = Picture::default();
+        self.seen = Revision::default();
+        self.state = State::Blind { keeps_clocks };
         vec![Effect::Resync]
+    }
+
+    fn ask_for_tick(&mut self, effects: &mut Vec<Effect>) {
+        let next = match self.state {
+            // There is nothing to do before the look has come, whatever the time.
+            State::Blind { .. } => None,
+            State::AwaitingEcho { until, .. } => Some(until).into_iter().chain(self.losses.next_due()).min(),
+            State::Watching | State::Writing => self.losses.next_due(),
+        };
+        if next != self.wake {
+            self.wake = next;
+            effects.extend(next.map(Effect::Wake));
+        }
     }
 }

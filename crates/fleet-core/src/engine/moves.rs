@@ -13,6 +13,8 @@ pub(super) struct Move {
     from: Slot,
     to: Slot,
     units: Vec<Slot>,
+    /// Leaving orders that were there for some of them.
+    overwritten: Vec<(Slot, Placement)>,
 }
 
 impl Picture {
@@ -33,9 +35,12 @@ impl Picture {
         while let Some((name, replacer)) = work.pop_first() {
             let row = &self.units[replacer];
             let (Kind::Ordinary, Some(&machine)) = (row.kind, row.on.first()) else { continue };
+            if self.machines[machine].machine.is_none() {
+                continue; // It is looked at when its machine is back.
+            }
             let mut is_stuck = false;
             for other in self.replaced_by(replacer, machine) {
-                if !self.machines[machine].units.contains_key(&other) {
+                if !self.is_on(other, machine) {
                     continue; // It went with another one that it is tied to.
                 }
                 let group = self.tied_group(machine, other);
@@ -57,7 +62,8 @@ impl Picture {
         if self.units[replacer].marks.replaces.is_empty() || !host.crowd.may_replace(&self.units[replacer].marks) {
             return Vec::new();
         }
-        let mut found: Vec<Slot> = host.units.keys().copied().filter(|&other| self.replaces(replacer, other)).collect();
+        let replaced = |other: &Slot| self.replaces(replacer, *other) && self.is_on(*other, machine);
+        let mut found: Vec<Slot> = host.units.keys().copied().filter(replaced).collect();
         found.sort_by_key(|&other| &self.units[other].name);
         found
     }
@@ -65,7 +71,8 @@ impl Picture {
     /// Whether a unit on the machine replaces this one.
     pub(super) fn is_replaced_on(&self, unit: Slot, machine: Slot) -> bool {
         let host = &self.machines[machine];
-        host.crowd.may_replace(&self.units[unit].marks) && host.units.keys().any(|&other| self.replaces(other, unit))
+        host.crowd.may_replace(&self.units[unit].marks)
+            && host.units.keys().any(|&other| self.replaces(other, unit) && self.is_on(other, machine))
     }
 
     /// Whether one names the other in `Replaces`, and not the other way round too; global units are left out of it.
@@ -80,8 +87,7 @@ impl Picture {
 
     /// The ordinary units on the machine that `MachineOf` ties to this one, in any number of steps; with itself.
     pub(super) fn tied_group(&self, machine: Slot, unit: Slot) -> BTreeSet<Slot> {
-        let here = &self.machines[machine].units;
-        self.component(unit, |other| here.contains_key(&other) && self.units[other].kind == Kind::Ordinary)
+        self.component(unit, |other| self.is_on(other, machine) && self.units[other].kind == Kind::Ordinary)
     }
 
     /// All that `MachineOf` ties to the unit through units of `scope`.
@@ -106,7 +112,9 @@ impl Picture {
     /// Moves the group to the least loaded other machine that fits it, if there is one.
     pub(super) fn move_away(&mut self, from: Slot, group: BTreeSet<Slot>) -> Option<Move> {
         let to = self.candidates(&group).find(|&to| to != from && self.takes(to, &group))?;
-        let moved = Move { from, to, units: group.into_iter().collect() };
+        let there = &self.machines[to].units;
+        let overwritten = group.iter().filter_map(|unit| Some((*unit, there.get(unit)?.clone()))).collect();
+        let moved = Move { from, to, units: group.into_iter().collect(), overwritten };
         self.carry(&moved.units, from, to);
         Some(moved)
     }
@@ -114,6 +122,9 @@ impl Picture {
     /// Takes a move back.
     pub(super) fn undo_move(&mut self, moved: &Move) {
         self.carry(&moved.units, moved.to, moved.from);
+        for (unit, order) in &moved.overwritten {
+            self.place(*unit, moved.to, order.clone());
+        }
     }
 
     fn carry(&mut self, units: &[Slot], from: Slot, to: Slot) {
@@ -126,15 +137,27 @@ impl Picture {
     /// Whether the machine fits the group as it is, without a further move.
     fn takes(&self, machine: Slot, group: &BTreeSet<Slot>) -> bool {
         let host = &self.machines[machine];
-        let Some(present) = &host.machine else { return false };
+        let Some(present) = host.open() else { return false };
         group.iter().all(|&unit| {
             let row = &self.units[unit];
             fits_alone(row.requirements(), &host.id, present)
-                && !host.crowd.conflicts_with(&row.marks)
-                && self.has_peers_among(unit, |peer| group.contains(&peer) || host.units.contains_key(&peer))
+                && !self.conflicts_on(unit, machine)
+                && self.has_peers_among(unit, |peer| group.contains(&peer) || self.is_on(peer, machine))
                 && self.replaced_by(unit, machine).is_empty()
                 && !self.is_replaced_on(unit, machine)
         })
+    }
+
+    /// Whether the unit conflicts with what is on the machine, where it is not placed; a leaving order of its own is no
+    /// other unit.
+    pub(super) fn conflicts_on(&self, unit: Slot, machine: Slot) -> bool {
+        let (row, crowd) = (&self.units[unit], &self.machines[machine].crowd);
+        if !row.leaving.contains(&machine) {
+            return crowd.conflicts_with(&row.marks);
+        }
+        let mut others = crowd.clone();
+        others.remove(&row.marks);
+        others.conflicts_with(&row.marks)
     }
 
     /// The machine that was left is looked at again, now for what waits and in the next round for global units;

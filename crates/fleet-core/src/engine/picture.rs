@@ -12,9 +12,9 @@ use super::load::{LoadIndex, Rank};
 use super::patterns::{Crowd, Marks, Patterns};
 use super::slots::{Slot, Slots};
 use super::{Delta, PlacementWrite};
-use crate::model::{Cluster, Machine, MachineId, Placement, TargetState, Unit};
+use crate::model::{Absence, Cluster, Generation, Machine, MachineId, Placement, TargetState, Unit};
 use crate::schedule::fits_alone;
-use crate::unit::{Form, Glob, Requirements, UnitName};
+use crate::unit::{Form, Glob, Requirements, UnitName, WhenIsolated};
 
 /// The distance between the labels of two machines that come one after the other. Labels put machines in the order of
 /// their IDs; a machine that comes between two others gets the middle, and when there is none left, all get new ones.
@@ -28,6 +28,10 @@ pub(super) struct Picture {
     pub(super) machine_slots: BTreeMap<MachineId, Slot>,
     pub(super) patterns: Patterns,
     pub(super) load: LoadIndex,
+    /// The machines that have orders and are not present.
+    absent: BTreeSet<Slot>,
+    /// What is up where.
+    up: BTreeMap<MachineId, BTreeMap<UnitName, Generation>>,
     /// The wanted global units.
     pub(super) globals: BTreeSet<Slot>,
     /// Units that no machine could take when they were last tried.
@@ -86,6 +90,8 @@ pub(super) struct UnitRow {
     pub(super) followers: BTreeSet<Slot>,
     /// The machines that it is placed on.
     pub(super) on: BTreeSet<Slot>,
+    /// The machines that have a leaving order about it.
+    pub(super) leaving: BTreeSet<Slot>,
 }
 
 impl UnitRow {
@@ -102,12 +108,18 @@ impl UnitRow {
     /// The order that carries out what is wanted of it.
     pub(super) fn order(&self) -> Placement {
         let unit = self.unit.as_ref().expect("only units that are wanted are placed");
-        Placement { hash: unit.hash, target: unit.target, generation: unit.generation, restarts: unit.restarts }
+        let Unit { hash, target, generation, restarts, .. } = *unit;
+        Placement { hash, target, generation, restarts, leaving: false }
     }
 
-    /// Whether it is to be placed and is not.
-    pub(super) fn waits(&self) -> bool {
-        self.kind == Kind::Ordinary && self.on.is_empty()
+    /// Whether at least one copy of it shall run, rather than at most one.
+    pub(super) fn keeps(&self) -> bool {
+        self.unit.as_ref().is_some_and(|unit| unit.requirements.when_isolated == WhenIsolated::Keep)
+    }
+
+    /// The machines that have an order about it.
+    fn everywhere(&self) -> impl Iterator<Item = Slot> {
+        self.on.iter().chain(&self.leaving).copied()
     }
 }
 
@@ -116,6 +128,8 @@ pub(super) struct MachineRow {
     pub(super) id: MachineId,
     /// `None` when it is not present and its placements are still there.
     pub(super) machine: Option<Machine>,
+    /// How long it has been away, if it is.
+    pub(super) absence: Absence,
     pub(super) label: u64,
     pub(super) units: BTreeMap<Slot, Placement>,
     pub(super) crowd: Crowd,
@@ -124,6 +138,11 @@ pub(super) struct MachineRow {
 }
 
 impl MachineRow {
+    /// The machine, if it takes what it does not have yet.
+    pub(super) fn open(&self) -> Option<&Machine> {
+        self.machine.as_ref().filter(|machine| !machine.cordoned)
+    }
+
     pub(super) fn rank(&self, slot: Slot) -> Rank {
         Rank { load: self.units.len(), label: self.label, machine: slot }
     }
@@ -132,7 +151,7 @@ impl MachineRow {
 impl Picture {
     /// The picture of a full look, with everything to be looked at.
     pub(super) fn of(cluster: Cluster) -> Picture {
-        let mut picture = Picture::default();
+        let mut picture = Picture { up: cluster.up, ..Picture::default() };
         for (id, machine) in cluster.machines {
             picture.put_machine(id, machine);
         }
@@ -156,6 +175,84 @@ impl Picture {
             Delta::MachineRemoved { id } => self.remove_machine(&id),
             Delta::PlacementPut { machine, name, placement } => self.put_placement(&machine, name, placement),
             Delta::PlacementRemoved { machine, name } => self.remove_placement(&machine, &name),
+            Delta::UpChanged { machine, name, up } => self.set_up(machine, name, up),
+            // It is not the picture that counts the time.
+            Delta::GivenUpChanged { .. } => (),
+        }
+    }
+
+    /// The machines that have orders and are not present, and whether ordinary units are placed on them.
+    pub(super) fn absent_machines(&self) -> BTreeMap<MachineId, bool> {
+        let is_placed = |(unit, order): (&Slot, &Placement)| !order.leaving && self.units[*unit].kind == Kind::Ordinary;
+        let absent = self.absent.iter().map(|&slot| &self.machines[slot]);
+        absent.map(|host| (host.id.clone(), host.units.iter().any(is_placed))).collect()
+    }
+
+    pub(super) fn n_present(&self) -> usize {
+        self.load.len()
+    }
+
+    /// Says how long an absent machine has been away.
+    pub(super) fn set_absence(&mut self, id: &MachineId, absence: Absence) {
+        let Some(&slot) = self.machine_slots.get(id) else { return };
+        let host = &mut self.machines[slot];
+        if host.absence != absence {
+            host.absence = absence;
+            self.touch_all_on(slot);
+        }
+    }
+
+    /// What the machine has may be held there or not: each unit of it has to be looked at again.
+    fn touch_all_on(&mut self, machine: Slot) {
+        self.dirty.machines.insert(machine);
+        let units: Vec<Slot> = self.machines[machine].units.keys().copied().collect();
+        for unit in units {
+            self.dirty.units.insert(unit);
+            self.touch_neighbors(unit);
+        }
+    }
+
+    /// Whether the unit is placed on the machine; a leaving order is no placement.
+    pub(super) fn is_on(&self, unit: Slot, machine: Slot) -> bool {
+        self.units[unit].on.contains(&machine)
+    }
+
+    /// Whether the unit is to be placed: because it is not, or because its machine has been absent for too long.
+    pub(super) fn waits(&self, unit: Slot) -> bool {
+        let row = &self.units[unit];
+        let is_released = |machine: &Slot| {
+            let host = &self.machines[*machine];
+            host.machine.is_none()
+                && match host.absence {
+                    Absence::Held => false,
+                    Absence::StopHeld => row.keeps(),
+                    Absence::Gone | Absence::GivenUp => true,
+                }
+        };
+        row.kind == Kind::Ordinary && row.on.iter().all(is_released)
+    }
+
+    /// Whether the present order about the unit is carried out where it is placed.
+    pub(super) fn is_up(&self, unit: Slot) -> bool {
+        let row = &self.units[unit];
+        let is_up_on = |machine: &Slot| {
+            let up = self.up.get(&self.machines[*machine].id).and_then(|units| units.get(&row.name));
+            up.zip(row.unit.as_ref()).is_some_and(|(up, unit)| unit.generation <= *up)
+        };
+        row.on.iter().any(is_up_on)
+    }
+
+    fn set_up(&mut self, machine: MachineId, name: UnitName, up: Option<Generation>) {
+        if let Some(unit) = self.unit_slots.get(&name) {
+            self.dirty.machines.extend(&self.units[*unit].leaving);
+        }
+        let units = self.up.entry(machine.clone()).or_default();
+        match up {
+            Some(up) => units.insert(name, up),
+            None => units.remove(&name),
+        };
+        if units.is_empty() {
+            self.up.remove(&machine);
         }
     }
 
@@ -184,6 +281,7 @@ impl Picture {
         self.set_kind(slot, kind);
         if same_requirements && same_kind {
             self.dirty.orders.insert(slot);
+            self.dirty.machines.extend(&self.units[slot].leaving);
         } else {
             self.touch_unit(slot);
         }
@@ -214,19 +312,25 @@ impl Picture {
         let slot = self.machine_slot(id);
         let row = &mut self.machines[slot];
         if let Some(old) = &mut row.machine
-            && old.metadata == machine.metadata
+            && (&old.metadata, old.cordoned) == (&machine.metadata, machine.cordoned)
         {
             *old = machine;
             return;
         }
-        if row.machine.is_some() {
+        let is_back = row.machine.is_none();
+        if !is_back {
             self.load.remove(row.rank(slot), &row.pairs);
         }
         row.pairs = self.load.pairs_of(&machine.metadata);
         row.machine = Some(machine);
+        row.absence = Absence::Held;
         self.load.insert(row.rank(slot), &row.pairs);
+        self.absent.remove(&slot);
         self.dirty.machines.insert(slot);
         self.dirty.gone_machines.remove(&slot);
+        if is_back {
+            self.touch_all_on(slot);
+        }
     }
 
     fn remove_machine(&mut self, id: &MachineId) {
@@ -235,8 +339,9 @@ impl Picture {
         if row.machine.take().is_some() {
             self.load.remove(row.rank(slot), &row.pairs);
             row.pairs.clear();
-            self.dirty.machines.insert(slot);
+            self.absent.insert(slot);
             self.dirty.gone_machines.insert(slot);
+            self.touch_all_on(slot);
         }
     }
 
@@ -265,7 +370,7 @@ impl Picture {
     fn touch_unit(&mut self, slot: Slot) {
         self.dirty.units.insert(slot);
         let row = &self.units[slot];
-        self.dirty.machines.extend(&row.on);
+        self.dirty.machines.extend(row.everywhere());
         if row.kind == Kind::Global {
             let requires = row.requirements();
             let fitting = self.machines.iter().filter(|(_, host)| {
@@ -364,7 +469,7 @@ impl Picture {
 
     fn with_crowds(&mut self, slot: Slot, change: impl Fn(&mut Crowd, &Marks)) {
         let row = &self.units[slot];
-        for &machine in &row.on {
+        for machine in row.everywhere() {
             change(&mut self.machines[machine].crowd, &row.marks);
         }
     }
@@ -390,9 +495,9 @@ impl Picture {
             Entry::Vacant(entry) => {
                 let name = entry.key().clone();
                 let marks = Marks { matched: self.patterns.matching(name.as_str()), ..Marks::default() };
-                let (peers, followers, on) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
-                let row =
-                    UnitRow { name, unit: None, kind: Kind::Idle, marks, pairs: Vec::new(), peers, followers, on };
+                let (peers, followers, on, leaving) = (Vec::new(), BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+                let (kind, pairs) = (Kind::Idle, Vec::new());
+                let row = UnitRow { name, unit: None, kind, marks, pairs, peers, followers, on, leaving };
                 *entry.insert(self.units.insert(row))
             }
         }
@@ -404,8 +509,11 @@ impl Picture {
         }
         let label = self.new_label(&id);
         let (units, crowd, pairs) = (BTreeMap::new(), Crowd::default(), Vec::new());
-        let slot = self.machines.insert(MachineRow { id: id.clone(), machine: None, label, units, crowd, pairs });
+        let absence = Absence::Held;
+        let row = MachineRow { id: id.clone(), machine: None, absence, label, units, crowd, pairs };
+        let slot = self.machines.insert(row);
         self.machine_slots.insert(id, slot);
+        self.absent.insert(slot);
         self.dirty.gone_machines.insert(slot);
         slot
     }
@@ -440,16 +548,24 @@ impl Picture {
     pub(super) fn place(&mut self, unit: Slot, machine: Slot, placement: Placement) {
         let (row, host) = (&mut self.units[unit], &mut self.machines[machine]);
         let rank = host.rank(machine);
+        let (now_in, before_in) = match placement.leaving {
+            true => (&mut row.leaving, &mut row.on),
+            false => (&mut row.on, &mut row.leaving),
+        };
+        now_in.insert(machine);
+        before_in.remove(&machine);
+        // Whether it is up there, so that they can go, is another question for each placement.
+        self.dirty.machines.extend(&row.leaving);
         let before = host.units.insert(unit, placement);
-        if let Some(journal) = &mut self.journal {
-            journal.note(unit, machine, before);
-        }
-        if row.on.insert(machine) {
+        if before.is_none() {
             host.crowd.add(&row.marks);
             if host.machine.is_some() {
                 self.load.remove(rank, &host.pairs);
                 self.load.insert(host.rank(machine), &host.pairs);
             }
+        }
+        if let Some(journal) = &mut self.journal {
+            journal.note(unit, machine, before);
         }
     }
 
@@ -462,12 +578,27 @@ impl Picture {
             journal.note(unit, machine, Some(before.clone()));
         }
         row.on.remove(&machine);
+        row.leaving.remove(&machine);
         host.crowd.remove(&row.marks);
         if host.machine.is_some() {
             self.load.remove(rank, &host.pairs);
             self.load.insert(host.rank(machine), &host.pairs);
         }
         before
+    }
+
+    /// The unit gets another placement: the old order stays as a leaving one if a copy shall run all the time.
+    pub(super) fn leave(&mut self, unit: Slot, machine: Slot) {
+        let is_given_up = self.machines[machine].absence == Absence::GivenUp;
+        if self.units[unit].keeps() && !is_given_up {
+            let order = Placement { leaving: true, ..self.machines[machine].units[&unit].clone() };
+            self.place(unit, machine, order);
+        } else {
+            self.unplace(unit, machine);
+            self.dirty.gone_machines.insert(machine);
+        }
+        // Should the new placement be up already, the next round takes the leaving order away.
+        self.dirty.machines.insert(machine);
     }
 
     /// The write that makes the store's placement equal to the picture's.
@@ -484,7 +615,7 @@ impl Picture {
     pub(super) fn drop_gone(&mut self) {
         for slot in std::mem::take(&mut self.dirty.gone_units) {
             let row = &self.units[slot];
-            if row.unit.is_none() && row.on.is_empty() && row.followers.is_empty() {
+            if row.unit.is_none() && row.everywhere().next().is_none() && row.followers.is_empty() {
                 self.unit_slots.remove(&row.name);
                 // It is looked at again when a machine is freed; when it went with its machine, none was.
                 self.stuck.remove(&row.name);
@@ -495,6 +626,7 @@ impl Picture {
             let row = &self.machines[slot];
             if row.machine.is_none() && row.units.is_empty() {
                 self.machine_slots.remove(&row.id);
+                self.absent.remove(&slot);
                 self.machines.remove(slot);
             }
         }

@@ -20,7 +20,7 @@ pub struct Plan {
 /// so that deletes still come before puts).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PlanGroup {
-    /// Deletes first, then puts, each by unit name and machine. Never empty.
+    /// Deletes first, then puts of leaving orders, then puts of placements, each by unit name and machine. Never empty.
     pub writes: Vec<PlacementWrite>,
 }
 
@@ -80,5 +80,10 @@ impl PlacementWrite {
     /// Whether this is a put.
     pub fn is_put(&self) -> bool {
         matches!(self, PlacementWrite::Put { .. })
+    }
+
+    /// Whether this is a placement, and no leaving order.
+    pub fn places(&self) -> bool {
+        matches!(self, PlacementWrite::Put { placement, .. } if !placement.leaving)
     }
 }

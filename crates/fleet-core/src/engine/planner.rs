@@ -11,18 +11,23 @@ use super::Plan;
 use super::journal::Journal;
 use super::picture::{Kind, Picture};
 use super::slots::Slot;
+use crate::model::Absence;
 
 impl Picture {
     /// Brings the picture to rest; the plan that brings the store there.
     ///
-    /// Ends, because after the first round nothing is taken off any more: each further round places a waiting unit, or
-    /// moves one away from its replacer to where no replacer of it is.
+    /// Ends, because after the first round only leaving orders are taken off any more: each further round places a waiting
+    /// unit, or moves one away from its replacer to where no replacer of it is.
     pub(super) fn plan(&mut self) -> Plan {
         self.journal = Some(Journal::default());
+        self.clear_given_up();
         self.keep_one_placement();
         let mut is_first = true;
         while is_first || !self.dirty.machines.is_empty() || !self.dirty.units.is_empty() {
             let machines = std::mem::take(&mut self.dirty.machines);
+            for &machine in &machines {
+                self.end_leaving(machine);
+            }
             for &machine in &machines {
                 self.settle(machine);
             }
@@ -39,8 +44,23 @@ impl Picture {
         plan
     }
 
-    /// Of several placements of a unit that is not global, the one made last stays, on the first machine by ID if several
-    /// are of the same generation. No engine makes a second one; this one must know what to do when it sees one.
+    /// The orders of machines that do not come back.
+    fn clear_given_up(&mut self) {
+        let is_given_up = |machine: &Slot| {
+            let host = &self.machines[*machine];
+            host.machine.is_none() && host.absence == Absence::GivenUp
+        };
+        let given_up: Vec<Slot> = self.dirty.machines.iter().copied().filter(is_given_up).collect();
+        for machine in given_up {
+            let units: Vec<Slot> = self.machines[machine].units.keys().copied().collect();
+            for unit in units {
+                self.take_off(unit, machine);
+            }
+        }
+    }
+
+    /// Of several placements of a unit that is not global, the one made last stays; if several are of the same generation,
+    /// one on a machine that is present, and of those the one on the first machine by ID. No engine makes a second one; this one must know what to do when it sees one.
     fn keep_one_placement(&mut self) {
         let twice = |slot: &Slot| {
             let row = &self.units[*slot];
@@ -49,10 +69,9 @@ impl Picture {
         let doubled: Vec<Slot> = self.dirty.units.iter().copied().filter(twice).collect();
         for unit in doubled {
             let mut on: Vec<Slot> = self.units[unit].on.iter().copied().collect();
-            on.retain(|&machine| self.machines[machine].machine.is_some());
             on.sort_by_key(|&machine| {
                 let host = &self.machines[machine];
-                (Reverse(host.units[&unit].generation), host.label)
+                (Reverse(host.units[&unit].generation), host.machine.is_none(), host.label)
             });
             for &machine in on.iter().skip(1) {
                 self.unplace(unit, machine);

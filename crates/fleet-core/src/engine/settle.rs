@@ -5,17 +5,17 @@ use std::collections::BTreeSet;
 use super::patterns::Crowd;
 use super::picture::{Kind, Picture};
 use super::slots::Slot;
+use crate::model::Placement;
 use crate::schedule::fits_alone;
 
 impl Picture {
     /// Takes off the machine what may not stay there and puts the global units on it that may.
     pub(super) fn settle(&mut self, machine: Slot) {
         let kept = self.kept(machine);
-        let gone: Vec<Slot> =
-            self.machines[machine].units.keys().copied().filter(|unit| !kept.contains(unit)).collect();
+        let goes = |(unit, order): (&Slot, &Placement)| (!order.leaving && !kept.contains(unit)).then_some(*unit);
+        let gone: Vec<Slot> = self.machines[machine].units.iter().filter_map(goes).collect();
         for unit in gone {
-            self.unplace(unit, machine);
-            self.dirty.units.insert(unit);
+            self.take_off(unit, machine);
         }
         for unit in kept {
             let order = self.units[unit].order();
@@ -25,10 +25,36 @@ impl Picture {
         }
     }
 
+    /// Takes leaving orders off the machine that nobody needs any more.
+    pub(super) fn end_leaving(&mut self, machine: Slot) {
+        let is_needed = |unit: Slot| {
+            let row = &self.units[unit];
+            row.kind == Kind::Ordinary && row.keeps() && !self.is_up(unit)
+        };
+        let ends = |(unit, order): (&Slot, &Placement)| (order.leaving && !is_needed(*unit)).then_some(*unit);
+        let ended: Vec<Slot> = self.machines[machine].units.iter().filter_map(ends).collect();
+        for unit in ended {
+            self.take_off(unit, machine);
+        }
+    }
+
+    /// Takes the unit off the machine; it and those that are tied to it have to be looked at again.
+    pub(super) fn take_off(&mut self, unit: Slot, machine: Slot) {
+        self.unplace(unit, machine);
+        self.dirty.units.insert(unit);
+        self.dirty.gone_units.insert(unit);
+        self.dirty.gone_machines.insert(machine);
+        self.touch_neighbors(unit);
+    }
+
     /// The units that are to be on the machine, of those that are there and of the global ones.
     fn kept(&self, machine: Slot) -> BTreeSet<Slot> {
         let host = &self.machines[machine];
-        let Some(present) = &host.machine else { return BTreeSet::new() };
+        let staying = || host.units.iter().filter(|(_, order)| !order.leaving).map(|(unit, _)| *unit);
+        let Some(present) = &host.machine else {
+            // Of what is absent nothing is touched, but what nobody wants.
+            return staying().filter(|unit| self.units[*unit].kind != Kind::Idle).collect();
+        };
         let fits = |unit: &Slot| fits_alone(self.units[*unit].requirements(), &host.id, present);
         // An order for this very file comes before one for another, and that before none: what runs undisturbed stays.
         let turn = |unit: &Slot| {
@@ -36,13 +62,18 @@ impl Picture {
             let before = host.units.get(unit).map(|placement| placement.hash);
             (before != row.unit.as_ref().map(|unit| unit.hash), before.is_none(), &row.name)
         };
-        let ordinary = host.units.keys().copied().filter(|unit| self.units[*unit].kind == Kind::Ordinary);
+        let mut leaving = Crowd::default();
+        for (unit, _) in host.units.iter().filter(|(_, order)| order.leaving) {
+            leaving.add(&self.units[*unit].marks);
+        }
+        let ordinary = staying().filter(|unit| self.units[*unit].kind == Kind::Ordinary);
         let mut candidates: Vec<Slot> = ordinary.filter(fits).collect();
         candidates.sort_by_key(turn);
         let mut globals: Vec<Slot> = self.globals.iter().copied().filter(fits).collect();
+        globals.retain(|unit| host.units.contains_key(unit) || !present.cordoned);
         globals.sort_by_key(turn);
         loop {
-            let mut crowd = Crowd::default();
+            let mut crowd = leaving.clone();
             let mut kept = BTreeSet::new();
             for unit in candidates.iter().chain(&globals) {
                 let marks = &self.units[*unit].marks;

@@ -40,7 +40,7 @@ impl Picture {
     /// Places what can be placed, by the first name of each group.
     pub(super) fn place_waiting(&mut self, freed: &mut BTreeSet<Slot>) {
         let (new, settled): (Vec<Slot>, Vec<Slot>) =
-            std::mem::take(&mut self.dirty.units).into_iter().partition(|&unit| self.units[unit].waits());
+            std::mem::take(&mut self.dirty.units).into_iter().partition(|&unit| self.waits(unit));
         for unit in settled {
             self.waiting.remove(&self.units[unit].name);
         }
@@ -74,7 +74,7 @@ impl Picture {
             }
             self.retry_after(Bound::Excluded(&name), &mut work);
             for unit in std::mem::take(&mut self.dirty.units) {
-                if self.units[unit].waits() {
+                if self.waits(unit) {
                     let first = self.first_of_group(unit);
                     let first_name = &self.units[first].name;
                     if name < *first_name {
@@ -91,7 +91,7 @@ impl Picture {
     /// Adds the groups that wait and come after that name: a machine has been freed.
     fn retry_after(&self, after: Bound<&UnitName>, work: &mut BTreeMap<UnitName, (Slot, Scope)>) {
         for (name, waiting) in self.waiting.range::<UnitName, _>((after, Bound::Unbounded)) {
-            if !self.units[waiting.unit].waits() || self.first_of_group(waiting.unit) != waiting.unit {
+            if !self.waits(waiting.unit) || self.first_of_group(waiting.unit) != waiting.unit {
                 continue;
             }
             let scope = if waiting.depends_on_moves { Scope::All } else { Scope::Freed };
@@ -101,7 +101,7 @@ impl Picture {
 
     /// The units that have to be placed together with this one.
     fn waiting_group(&self, unit: Slot) -> BTreeSet<Slot> {
-        self.component(unit, |other| self.units[other].waits())
+        self.component(unit, |other| self.waits(other))
     }
 
     fn first_of_group(&self, unit: Slot) -> Slot {
@@ -129,6 +129,9 @@ impl Picture {
         if let Some(machine) = machine {
             outcome.placed = true;
             for &unit in group {
+                while let Some(&old) = self.units[unit].on.first() {
+                    self.leave(unit, old);
+                }
                 let order = self.units[unit].order();
                 self.place(unit, machine, order);
             }
@@ -156,12 +159,12 @@ impl Picture {
 
     fn verdict(&self, machine: Slot, group: &BTreeSet<Slot>) -> Verdict {
         let host = &self.machines[machine];
-        let Some(present) = &host.machine else { return Verdict::Refuses };
+        let Some(present) = host.open() else { return Verdict::Refuses };
         let able = group.iter().all(|&unit| {
             let row = &self.units[unit];
             fits_alone(row.requirements(), &host.id, present)
-                && !host.crowd.conflicts_with(&row.marks)
-                && self.has_peers_among(unit, |peer| group.contains(&peer) || host.units.contains_key(&peer))
+                && !self.conflicts_on(unit, machine)
+                && self.has_peers_among(unit, |peer| group.contains(&peer) || self.is_on(peer, machine))
                 && !self.is_replaced_on(unit, machine)
         });
         if !able {
@@ -182,10 +185,8 @@ impl Picture {
                 Verdict::Refuses => (),
                 Verdict::AfterMoves(units) => {
                     let (moved, all) = self.move_all(machine, &units);
-                    let has_peers = |unit| {
-                        let here = &self.machines[machine].units;
-                        self.has_peers_among(unit, |peer| group.contains(&peer) || here.contains_key(&peer))
-                    };
+                    let has_peers =
+                        |unit| self.has_peers_among(unit, |peer| group.contains(&peer) || self.is_on(peer, machine));
                     if all && group.iter().all(|&unit| has_peers(unit)) {
                         outcome.moved = moved;
                         return Some(machine);
@@ -204,7 +205,7 @@ impl Picture {
     fn move_all(&mut self, machine: Slot, units: &[Slot]) -> (Vec<Move>, bool) {
         let mut moved = Vec::new();
         for &unit in units {
-            if !self.machines[machine].units.contains_key(&unit) {
+            if !self.is_on(unit, machine) {
                 continue; // It went with another one.
             }
             let group = self.tied_group(machine, unit);

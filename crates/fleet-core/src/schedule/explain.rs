@@ -18,9 +18,9 @@ pub struct Explanation {
     pub unit: UnitName,
     /// Where it stands.
     pub situation: Situation,
-    /// The units that have to be placed together with it, without itself; empty unless it waits.
+    /// The units that have to be placed together with it, without itself; empty unless it waits or its machine is lost.
     pub group: Vec<UnitName>,
-    /// What each present machine says, by machine ID: for units that wait and for global units.
+    /// What each present machine says, by machine ID: for units that wait or whose machine is lost, and for global units.
     pub machines: Vec<Answer>,
 }
 
@@ -35,6 +35,9 @@ pub enum Situation {
     Inactive,
     /// It is placed there.
     Placed(MachineId),
+    /// It is placed there, and that machine is not present: it may run there or not, and is placed elsewhere when the
+    /// machine has been away for long enough.
+    Lost(MachineId),
     /// It is wanted and placed nowhere.
     Waiting,
     /// It is global and placed on these.
@@ -111,7 +114,8 @@ pub fn explain(cluster: &Cluster, unit: &UnitName) -> Explanation {
     });
     let machines = machines.collect();
     let group = group.iter().filter(|member| **member != name).map(|member| (*member).clone()).collect();
-    Explanation { group, machines, ..explanation(Situation::Waiting) }
+    let situation = look.lost_with(name).map_or(Situation::Waiting, |id| Situation::Lost(id.clone()));
+    Explanation { group, machines, ..explanation(situation) }
 }
 
 impl Explanation {
@@ -158,13 +162,23 @@ impl fmt::Display for Explanation {
             Situation::Placed(machine) => return write!(f, "{unit} is placed on {machine}"),
             Situation::Global(_) if machines.is_empty() => write!(f, "{unit} is global, and there is no machine")?,
             Situation::Global(placed) => write!(f, "{unit} is global and placed on {} of {n_machines}", placed.len())?,
-            Situation::Waiting => {
-                write!(f, "{unit} waits")?;
+            Situation::Waiting | Situation::Lost(_) => {
+                match situation {
+                    Situation::Lost(machine) => write!(f, "{unit} is placed on {machine}, which is lost")?,
+                    _ => write!(f, "{unit} waits")?,
+                }
                 if !group.is_empty() {
                     let names: Vec<&str> = group.iter().map(UnitName::as_str).collect();
                     write!(f, ", together with {}", names.join(", "))?;
                 }
                 match (machines.len(), self.able().count()) {
+                    (0, _) if matches!(situation, Situation::Lost(_)) => write!(f, ": there is no other machine")?,
+                    (_, n_able) if 0 < n_able && matches!(situation, Situation::Lost(_)) => {
+                        write!(
+                            f,
+                            ": {n_able} of {n_machines} can take it, when its own has been lost for long enough"
+                        )?;
+                    }
                     (0, _) => write!(f, ": there is no machine")?,
                     (1, 0) => write!(f, ": the only machine cannot take it")?,
                     (_, 0) => write!(f, ": none of {n_machines} can take it")?,

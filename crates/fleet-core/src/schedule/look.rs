@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::constraint::{any_match, fits_alone, unmet_metadata};
 use super::refusal::{PeerState, Refusal};
-use crate::model::{Cluster, Machine, MachineId, TargetState, Unit};
-use crate::unit::{Form, Glob, Requirements, UnitName};
+use crate::model::{Absence, Cluster, Machine, MachineId, TargetState, Unit};
+use crate::unit::{Form, Glob, Requirements, UnitName, WhenIsolated};
 
 /// The cluster, with what is asked often prepared.
 pub(super) struct Look<'a> {
     cluster: &'a Cluster,
-    /// Where each ordinary unit is placed.
+    /// Where each ordinary unit is placed, on a machine that is present or not.
     on: BTreeMap<&'a UnitName, &'a MachineId>,
     /// Who names the unit in `MachineOf`.
     followers: BTreeMap<&'a UnitName, Vec<&'a UnitName>>,
@@ -22,9 +22,14 @@ type Moves<'a> = BTreeMap<&'a UnitName, &'a MachineId>;
 impl<'a> Look<'a> {
     pub(super) fn at(cluster: &'a Cluster) -> Look<'a> {
         let mut on = BTreeMap::new();
-        for (machine, units) in cluster.placements.iter().filter(|(id, _)| cluster.machines.contains_key(*id)) {
-            for name in units.keys().filter(|name| cluster.units.get(*name).is_some_and(is_ordinary)) {
-                on.entry(name).or_insert(machine);
+        for (machine, units) in &cluster.placements {
+            if cluster.absence(machine) == Some(Absence::GivenUp) {
+                continue;
+            }
+            for (name, _) in units.iter().filter(|(_, order)| !order.leaving) {
+                if cluster.units.get(name).is_some_and(is_ordinary) {
+                    on.entry(name).or_insert(machine);
+                }
             }
         }
         let mut followers: BTreeMap<&UnitName, Vec<&UnitName>> = BTreeMap::new();
@@ -39,14 +44,43 @@ impl<'a> Look<'a> {
     /// Where the unit is placed, on machines that are present.
     pub(super) fn machines_with(&self, name: &UnitName) -> Vec<MachineId> {
         let present = self.cluster.placements.iter().filter(|(id, _)| self.cluster.machines.contains_key(*id));
-        present.filter(|(_, units)| units.contains_key(name)).map(|(id, _)| id.clone()).collect()
+        let is_placed = |id: &MachineId| self.is_placed(id, name);
+        present.map(|(id, _)| id).filter(|id| is_placed(id)).cloned().collect()
+    }
+
+    /// The machine that the ordinary unit is placed on, if that is not present.
+    pub(super) fn lost_with(&self, name: &UnitName) -> Option<&'a MachineId> {
+        self.on.get(name).copied().filter(|id| !self.cluster.machines.contains_key(*id))
     }
 
     /// The units that wait and have to be placed together with this one, with itself.
+    ///
+    /// Of a unit that is held on a machine that is not present: as it will be when none is held any more.
     pub(super) fn waiting_group(&self, name: &'a UnitName) -> BTreeSet<&'a UnitName> {
+        let is_held = self.lost_with(name).is_some() && !self.is_released(name);
         self.tied(name, |other| {
-            is_wanted(self.cluster, other) && is_ordinary(&self.cluster.units[other]) && !self.on.contains_key(other)
+            let waits = match self.lost_with(other) {
+                Some(_) => is_held || self.is_released(other),
+                None => !self.on.contains_key(other),
+            };
+            is_wanted(self.cluster, other) && is_ordinary(&self.cluster.units[other]) && waits
         })
+    }
+
+    /// Whether the unit may be placed elsewhere although it has a placement, because its machine is lost.
+    fn is_released(&self, name: &UnitName) -> bool {
+        let keeps = || self.cluster.units[name].requirements.when_isolated == WhenIsolated::Keep;
+        match self.lost_with(name).and_then(|id| self.cluster.absence(id)) {
+            None | Some(Absence::Held) => false,
+            Some(Absence::StopHeld) => keeps(),
+            Some(Absence::Gone | Absence::GivenUp) => true,
+        }
+    }
+
+    /// Whether the unit is placed on the machine; a leaving order is no placement.
+    fn is_placed(&self, id: &MachineId, name: &UnitName) -> bool {
+        let order = self.cluster.placements.get(id).and_then(|units| units.get(name));
+        order.is_some_and(|order| !order.leaving)
     }
 
     /// Every reason why the machine cannot take the unit, which is one of a group.
@@ -59,18 +93,17 @@ impl<'a> Look<'a> {
     ) -> Vec<Refusal> {
         let requires = &*self.cluster.units[name].requirements;
         let mut found = own_refusals(requires, id, machine);
+        found.extend(machine.cordoned.then_some(Refusal::Cordoned));
         let no_moves = Moves::new();
         let others = self.units_on(id, &no_moves).chain(group.iter().copied().filter(|_| !requires.global));
         found.extend(others.filter_map(|other| self.conflict(name, other)));
         if requires.global {
             return found;
         }
-        let here = self.cluster.placements.get(id);
-        let is_here = |peer: &UnitName| here.is_some_and(|units| units.contains_key(peer));
-        for peer in requires.machine_of.iter().filter(|peer| !group.contains(peer) && !is_here(peer)) {
+        for peer in requires.machine_of.iter().filter(|peer| !group.contains(peer) && !self.is_placed(id, peer)) {
             found.push(self.peer_refusal(peer));
         }
-        for other in self.units_on(id, &no_moves) {
+        for other in self.placed_on(id, &no_moves) {
             if let Some(pattern) = self.replaces(other, name) {
                 found.push(Refusal::ReplacedBy { unit: other.clone(), pattern: pattern.clone() });
             }
@@ -92,7 +125,7 @@ impl<'a> Look<'a> {
                 continue;
             }
             let replaced = |other: &&'a UnitName| self.replaces(name, other).is_some();
-            let there: Vec<&UnitName> = self.units_on(id, &moves).filter(replaced).collect();
+            let there: Vec<&UnitName> = self.placed_on(id, &moves).filter(replaced).collect();
             for unit in there {
                 if moves.contains_key(unit) {
                     continue; // It goes with another one that it is tied to.
@@ -118,14 +151,14 @@ impl<'a> Look<'a> {
             group.iter().all(|name| {
                 let requires = &self.cluster.units[*name].requirements;
                 let peer_is_there =
-                    |peer: &UnitName| group.contains(peer) || self.units_on(id, moves).any(|other| other == peer);
+                    |peer: &UnitName| group.contains(peer) || self.placed_on(id, moves).any(|other| other == peer);
                 fits_alone(requires, id, machine)
+                    && !machine.cordoned
                     && requires.machine_of.iter().all(peer_is_there)
-                    && !self.units_on(id, moves).any(|other| {
-                        self.conflict(name, other).is_some()
-                            || self.replaces(name, other).is_some()
-                            || self.replaces(other, name).is_some()
-                    })
+                    && !self.units_on(id, moves).any(|other| self.conflict(name, other).is_some())
+                    && !self
+                        .placed_on(id, moves)
+                        .any(|other| self.replaces(name, other).is_some() || self.replaces(other, name).is_some())
             })
         };
         let mut fitting: Vec<(usize, &MachineId)> = self
@@ -180,7 +213,12 @@ impl<'a> Look<'a> {
         any_match(&b.requirements.replaces, replacer).is_none().then_some(pattern)
     }
 
-    /// What is on the machine, as placed and moved.
+    /// What is placed on the machine or moved to it, without what is leaving it.
+    fn placed_on<'m>(&'m self, id: &'m MachineId, moves: &'m Moves<'a>) -> impl Iterator<Item = &'a UnitName> + 'm {
+        self.units_on(id, moves).filter(move |name| moves.contains_key(*name) || self.is_placed(id, name))
+    }
+
+    /// What is on the machine, as placed, moved and leaving.
     fn units_on<'m>(&'m self, id: &'m MachineId, moves: &'m Moves<'a>) -> impl Iterator<Item = &'a UnitName> + 'm {
         let stays = |name: &&UnitName| !moves.contains_key(*name);
         let placed = self.cluster.placements.get(id).into_iter().flatten().map(|(name, _)| name);

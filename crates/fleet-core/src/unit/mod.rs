@@ -28,7 +28,7 @@ pub use hash::{UnitHash, UnitHashError};
 pub use name::{Form, UNIT_NAME_LEN_MAX, UnitName, UnitNameError, UnitType, mangle};
 pub use parse::{UNIT_FILE_LEN_MAX, UnitFileError};
 pub use problem::{PROBLEMS_MAX, Problem};
-pub use requirements::Requirements;
+pub use requirements::{Requirements, WhenIsolated};
 pub use section::FLEET_VALUES_MAX;
 pub use value::{expand_specifiers, split_value};
 

@@ -23,8 +23,32 @@ pub struct Requirements {
     pub replaces: Vec<Glob>,
     /// `Global`: on every machine that fits.
     pub global: bool,
+    /// `WhenIsolated`: what becomes of it on a machine that has lost the cluster.
+    pub when_isolated: WhenIsolated,
     /// Why no machine can ever fit, if that is so (only files accepted leniently have such reasons).
     pub never: Vec<String>,
+}
+
+/// What becomes of a unit on a machine that nobody hears of any more, and that hears of nobody.
+///
+/// One of two promises has to be given up then, and the unit's file says which.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum WhenIsolated {
+    /// It goes on running, and another copy is started elsewhere: at least one runs.
+    #[default]
+    Keep,
+    /// It is stopped before another copy is started elsewhere: at most one runs.
+    Stop,
+}
+
+impl WhenIsolated {
+    /// The word in the file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            WhenIsolated::Keep => "keep",
+            WhenIsolated::Stop => "stop",
+        }
+    }
 }
 
 impl Requirements {

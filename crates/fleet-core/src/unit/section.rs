@@ -7,19 +7,21 @@ use super::problem::{Problem, shown};
 use super::spelling::nearest;
 use super::value::{Specifiers, split_value, with_some_instance};
 use super::{
-    FLEET_SECTION, Form, Glob, Requirements, UNIT_NAME_LEN_MAX, UnitFile, UnitName, UnitNameError, UnitOption, mangle,
+    FLEET_SECTION, Form, Glob, Requirements, UNIT_NAME_LEN_MAX, UnitFile, UnitName, UnitNameError, UnitOption,
+    WhenIsolated, mangle,
 };
 
 /// The options of `[X-Fleet]` with all their spellings, in the order in which their values count.
 ///
 /// This table is all that is known of names: a new option is a line here and a reader in [`Section::read`].
-const OPTIONS: [(Key, &str, &[&str]); 6] = [
+const OPTIONS: [(Key, &str, &[&str]); 7] = [
     (Key::MachineId, "MachineID", &["MachineID", "X-ConditionMachineID", "X-ConditionMachineBootID"]),
     (Key::MachineOf, "MachineOf", &["X-ConditionMachineOf", "MachineOf"]),
     (Key::MachineMetadata, "MachineMetadata", &["X-ConditionMachineMetadata", "MachineMetadata"]),
     (Key::Conflicts, "Conflicts", &["X-Conflicts", "Conflicts"]),
     (Key::Replaces, "Replaces", &["Replaces"]),
     (Key::Global, "Global", &["Global"]),
+    (Key::WhenIsolated, "WhenIsolated", &["WhenIsolated"]),
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -30,6 +32,7 @@ enum Key {
     Conflicts,
     Replaces,
     Global,
+    WhenIsolated,
 }
 
 /// Texts that are true or false, in any letter case. The original took every text but the true ones for false.
@@ -95,6 +98,7 @@ impl<'a> Section<'a> {
             conflicts: read_globs(&self.conflicts(), findings),
             replaces: read_globs(&self.values(Key::Replaces), findings),
             global: self.read_global(findings),
+            when_isolated: self.read_when_isolated(findings),
             ..Requirements::default()
         };
         self.read_machine_id(&mut requirements, findings);
@@ -209,6 +213,21 @@ impl<'a> Section<'a> {
             }
         }
         values.last().is_some_and(|value| is_true(&value.text))
+    }
+
+    /// The original does not know the option, so there is no old file whose meaning a wrong value could keep.
+    fn read_when_isolated(&self, findings: &mut Findings) -> WhenIsolated {
+        let mut chosen = WhenIsolated::default();
+        for value in self.values(Key::WhenIsolated) {
+            let known = [WhenIsolated::Keep, WhenIsolated::Stop].into_iter().find(|word| word.as_str() == value.text);
+            // Of a template with `WhenIsolated=%i` only the instances can tell.
+            if known.is_none() && with_some_instance(&value.text) == value.text {
+                let what = "neither keep nor stop, so it would not count";
+                findings.strict(value.problem(what).hint("write `WhenIsolated=keep` or `WhenIsolated=stop`"));
+            }
+            chosen = known.unwrap_or(chosen);
+        }
+        chosen
     }
 
     /// Unknown options, and options and sections that were meant for fleet but are not where it looks.

@@ -151,7 +151,7 @@ impl History {
                 metadata.insert(key.to_owned(), self.one_of(&["1", "2"]).to_owned());
             }
         }
-        Machine { public_ip: self.generation.to_string(), metadata, version: String::new() }
+        Machine { public_ip: self.generation.to_string(), metadata, version: String::new(), cordoned: false }
     }
 
     /// An order as it could be in the store: the right one, or an older one.
@@ -162,6 +162,7 @@ impl History {
             target: right.map_or(TargetState::Launched, |unit| unit.target),
             generation: right.map_or(Generation(0), |unit| unit.generation),
             restarts: right.map_or(0, |unit| unit.restarts),
+            leaving: false,
         }
     }
 

@@ -1,21 +1,26 @@
 //! Clusters and plans as text.
 //!
-//! A cluster is a list of entries with `;` between them. `A: r=1 d=ssd` is a machine with metadata. Everything else is a
-//! unit: its name, then in any order `inactive`, `loaded` or (if neither) launched; `global`; `on A,B` (its placements,
-//! up to date) or `stale on A` (for an older file); and `Key=value` as in `[X-Fleet]`, several values with commas.
-//! `.service` may be left out. A plan is its groups: `+a@B` is a put, `-a@A` a delete, `[...]` holds what is one transaction.
+//! A cluster is a list of entries with `;` between them. `A: r=1 d=ssd cordoned` is a machine with metadata. `A! gone` is one
+//! that is not present: `held`, `stop-held`, `gone` or `given-up`. Everything else is a unit: its name, then in any order
+//! `inactive`, `loaded` or (if neither) launched; `global`; `on A,B` (its placements, up to date) or `stale on A` (for an
+//! older file); `leaving A,B` (its leaving orders); `up A,B` (where its newest order is carried out); and `Key=value` as in
+//! `[X-Fleet]`, several values with commas. `.service` may be left out. A plan is its groups: `+a@B` is a put, `~a@A` one of
+//! a leaving order, `-a@A` a delete, `[...]` holds what is one transaction.
 
 use fleet_core::engine::{PlacementWrite, Plan};
-use fleet_core::model::{Cluster, Generation, Machine, MachineId, Placement, TargetState, Timestamp, Unit};
-use fleet_core::unit::{Glob, Requirements, UnitHash, UnitName};
+use fleet_core::model::{Absence, Cluster, Generation, Machine, MachineId, Placement, TargetState, Timestamp, Unit};
+use fleet_core::unit::{Glob, Requirements, UnitHash, UnitName, WhenIsolated};
 
 /// Reads a cluster.
 pub fn cluster(text: &str) -> Cluster {
     let mut cluster = Cluster::default();
     for entry in text.split(';').map(str::trim).filter(|entry| !entry.is_empty()) {
-        match entry.split_once(':') {
-            Some((id, metadata)) => put_machine(&mut cluster, id, metadata),
-            None => put_unit(&mut cluster, entry),
+        if let Some((id, absence)) = entry.split_once('!') {
+            cluster.absent.insert(machine_id(id), read_absence(absence.trim()));
+        } else if let Some((id, metadata)) = entry.split_once(':') {
+            put_machine(&mut cluster, id, metadata);
+        } else {
+            put_unit(&mut cluster, entry);
         }
     }
     cluster
@@ -24,7 +29,11 @@ pub fn cluster(text: &str) -> Cluster {
 /// Prints a plan.
 pub fn plan_text(plan: &Plan) -> String {
     let show = |write: &PlacementWrite| {
-        let sign = if write.is_put() { '+' } else { '-' };
+        let sign = match (write.is_put(), write.places()) {
+            (true, true) => '+',
+            (true, false) => '~',
+            (false, _) => '-',
+        };
         let name = write.name().as_str();
         format!("{sign}{}@{}", name.strip_suffix(".service").unwrap_or(name), write.machine())
     };
@@ -66,10 +75,22 @@ fn machine_id(text: &str) -> MachineId {
     text.trim().parse().expect("a machine ID")
 }
 
+fn read_absence(word: &str) -> Absence {
+    match word {
+        "held" => Absence::Held,
+        "stop-held" => Absence::StopHeld,
+        "gone" => Absence::Gone,
+        "given-up" => Absence::GivenUp,
+        _ => panic!("`{word}` is no absence"),
+    }
+}
+
 fn put_machine(cluster: &mut Cluster, id: &str, metadata: &str) {
-    let pairs = metadata.split_whitespace().map(|pair| pair.split_once('=').expect("metadata is key=value"));
+    let (marks, pairs): (Vec<&str>, Vec<&str>) = metadata.split_whitespace().partition(|word| *word == "cordoned");
+    let cordoned = !marks.is_empty();
+    let pairs = pairs.into_iter().map(|pair| pair.split_once('=').expect("metadata is key=value"));
     let metadata = pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
-    let machine = Machine { public_ip: String::new(), metadata, version: String::new() };
+    let machine = Machine { public_ip: String::new(), metadata, version: String::new(), cordoned };
     cluster.machines.insert(machine_id(id), machine);
 }
 
@@ -86,13 +107,15 @@ fn put_unit(cluster: &mut Cluster, entry: &str) {
         requirements: Requirements::default().into(),
     };
     let mut requires = Requirements::default();
-    let (mut is_stale, mut on) = (false, "");
+    let (mut is_stale, mut on, mut leaving, mut up) = (false, "", "", "");
     while let Some(word) = words.next() {
         match word {
             "inactive" | "loaded" => unit.target = word.parse().expect("a target state"),
             "global" => requires.global = true,
             "stale" => is_stale = true,
             "on" => on = words.next().expect("`on` names machines"),
+            "leaving" => leaving = words.next().expect("`leaving` names machines"),
+            "up" => up = words.next().expect("`up` names machines"),
             _ => {
                 let (option, values) = word.split_once('=').unwrap_or_else(|| panic!("`{word}` in `{entry}`"));
                 require(&mut requires, option, values);
@@ -107,12 +130,21 @@ fn put_unit(cluster: &mut Cluster, entry: &str) {
             target: if unit.target == TargetState::Inactive { TargetState::Launched } else { unit.target },
             generation: unit.generation,
             restarts: 0,
+            leaving: false,
         };
         if is_stale {
             placement.hash = UnitHash::of_canonical("old");
             placement.generation = Generation(1);
         }
         cluster.placements.entry(machine_id(id)).or_default().insert(name.clone(), placement);
+    }
+    for id in leaving.split(',').filter(|id| !id.is_empty()) {
+        let generation = unit.generation;
+        let placement = Placement { hash, target: TargetState::Launched, generation, restarts: 0, leaving: true };
+        cluster.placements.entry(machine_id(id)).or_default().insert(name.clone(), placement);
+    }
+    for id in up.split(',').filter(|id| !id.is_empty()) {
+        cluster.up.entry(machine_id(id)).or_default().insert(name.clone(), unit.generation);
     }
     cluster.units.insert(name, unit);
 }
@@ -121,6 +153,9 @@ fn require(requires: &mut Requirements, option: &str, values: &str) {
     for value in values.split(',') {
         let glob = || Glob::new(&full_name(value)).expect("a valid pattern");
         match option {
+            "WhenIsolated" => {
+                requires.when_isolated = if value == "stop" { WhenIsolated::Stop } else { WhenIsolated::Keep };
+            }
             "MachineID" => requires.machine_id = Some(value.to_owned()),
             "MachineOf" => drop(requires.machine_of.insert(unit_name(value))),
             "Conflicts" => requires.conflicts.push(glob()),

@@ -12,6 +12,8 @@ const UNITS: &str = "units/";
 const FILES: &str = "files/";
 const MACHINES: &str = "machines/";
 const METADATA: &str = "metadata/";
+const CORDON: &str = "cordon/";
+const GIVEN_UP: &str = "given-up/";
 const PLACEMENTS: &str = "placements/";
 const STATES: &str = "states/";
 const LEADER: &str = "leader";
@@ -27,6 +29,10 @@ pub enum Key {
     Machine(MachineId),
     /// `metadata/ID/KEY`: dynamic metadata, laid over what the machine says itself. Written by the API.
     Metadata(MachineId, MetadataKey),
+    /// `cordon/ID`: nothing new is placed on the machine. Written by the API; survives the machine's absence.
+    Cordon(MachineId),
+    /// `given-up/ID`: the machine is off and does not come back. Written by the API; ends when it comes back all the same.
+    GivenUp(MachineId),
     /// `placements/ID/NAME`: the order to one machine about one unit. Written by the leader.
     Placement(MachineId, UnitName),
     /// `states/ID/NAME`: what systemd says there, on the machine's lease. Written by its agent.
@@ -53,6 +59,8 @@ impl Key {
             FILES => rest.parse().ok().map(Key::File).filter(|parsed| parsed.to_string() == key),
             MACHINES => rest.parse().ok().map(Key::Machine),
             METADATA => pair(rest).map(|(machine, name)| Key::Metadata(machine, name)),
+            CORDON => rest.parse().ok().map(Key::Cordon),
+            GIVEN_UP => rest.parse().ok().map(Key::GivenUp),
             PLACEMENTS => pair(rest).map(|(machine, unit)| Key::Placement(machine, unit)),
             STATES => pair(rest).map(|(machine, unit)| Key::State(machine, unit)),
             _ => None,
@@ -91,6 +99,8 @@ impl fmt::Display for Key {
             Key::File(hash) => write!(f, "{FILES}{hash}"),
             Key::Machine(machine) => write!(f, "{MACHINES}{machine}"),
             Key::Metadata(machine, name) => write!(f, "{METADATA}{machine}/{name}"),
+            Key::Cordon(machine) => write!(f, "{CORDON}{machine}"),
+            Key::GivenUp(machine) => write!(f, "{GIVEN_UP}{machine}"),
             Key::Placement(machine, unit) => write!(f, "{PLACEMENTS}{machine}/{unit}"),
             Key::State(machine, unit) => write!(f, "{STATES}{machine}/{unit}"),
             Key::Leader => f.write_str(LEADER),

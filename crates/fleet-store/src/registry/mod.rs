@@ -11,6 +11,8 @@ mod value;
 mod view;
 
 pub use key::{Key, MetadataKey, MetadataKeyError};
-pub use record::{FileRecord, LeaderRecord, MachineRecord, MetadataRecord, Rest, TemplateRef, UnitRecord};
+pub use record::{
+    CordonRecord, FileRecord, GivenUpRecord, LeaderRecord, MachineRecord, MetadataRecord, Rest, TemplateRef, UnitRecord,
+};
 pub use value::{VALUE_VERSION, Value, ValueError};
 pub use view::{MachineEntry, StoredFile, UnreadableReason, View};

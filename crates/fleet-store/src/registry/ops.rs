@@ -20,7 +20,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use fleet_core::model::{Generation, MachineId, Placement, TargetState, Timestamp, UnitState};
 use fleet_core::unit::{Form, UnitFile, UnitHash, UnitName};
 
-use super::record::{FileRecord, LeaderRecord, MachineRecord, MetadataRecord, Rest, TemplateRef, UnitRecord};
+use super::record::{
+    CordonRecord, FileRecord, GivenUpRecord, LeaderRecord, MachineRecord, MetadataRecord, Rest, TemplateRef, UnitRecord,
+};
 use super::{Key, MetadataKey, Value, View};
 use crate::{Guard, LeaseId, Revision, StoreError, TXN_BYTES_MAX, TXN_OPS_MAX, Txn, Write};
 
@@ -247,8 +249,30 @@ pub fn set_metadata(changes: &[(MachineId, MetadataKey, Option<String>)]) -> Res
     sized(Txn { guards: Vec::new(), writes })
 }
 
+/// Cordons a machine (`Some`) or takes that back (`None`); it need not be present.
+#[must_use]
+pub fn cordon(machine: &MachineId, cordoned: Option<&CordonRecord>) -> Txn {
+    let key = Key::Cordon(machine.clone());
+    let write = match cordoned {
+        Some(record) => put(&key, record, None),
+        None => delete(&key),
+    };
+    Txn { guards: Vec::new(), writes: vec![write] }
+}
+
+/// Gives a machine up, which must not be present, so that all its orders go at once: the operator knows that it is off.
+///
+/// This ends when the machine is announced again.
+#[must_use]
+pub fn give_up(machine: &MachineId, record: &GivenUpRecord) -> Txn {
+    Txn {
+        guards: vec![Guard::Absent(Key::Machine(machine.clone()).to_string())],
+        writes: vec![put(&Key::GivenUp(machine.clone()), record, None)],
+    }
+}
+
 /// Says that a machine is present, as long as its lease lives; `seen` is the revision of its record that may be replaced,
-/// `None` if there is none. So of two machines with one ID only one gets in.
+/// `None` if there is none. So of two machines with one ID only one gets in. A machine that was given up is not any more.
 ///
 /// # Errors
 /// [`OpsError::TooBig`] for metadata that do not fit.
@@ -263,7 +287,8 @@ pub fn announce(
         Some(seen) => Guard::ModRevision(key.to_string(), seen),
         None => Guard::Absent(key.to_string()),
     };
-    sized(Txn { guards: vec![guard], writes: vec![put(&key, record, Some(lease))] })
+    let writes = vec![put(&key, record, Some(lease)), delete(&Key::GivenUp(machine.clone()))];
+    sized(Txn { guards: vec![guard], writes })
 }
 
 /// Reports (`Some`) or takes back (`None`) unit states of a machine, in as few transactions as possible.

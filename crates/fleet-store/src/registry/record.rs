@@ -78,6 +78,20 @@ pub enum MetadataRecord {
     Removed,
 }
 
+/// `cordon/ID`: nothing new is placed on the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CordonRecord {
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// `given-up/ID`: an operator says that the machine is off and does not come back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GivenUpRecord {
+    /// Since when.
+    pub since: Timestamp,
+}
+
 /// `leader`: the engine that leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeaderRecord {
@@ -253,6 +267,8 @@ struct PlacementWire {
     target: String,
     generation: u64,
     restarts: u64,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    leaving: bool,
 }
 
 impl Value for Placement {
@@ -263,6 +279,7 @@ impl Value for Placement {
             target: self.target.to_string(),
             generation: self.generation.0,
             restarts: self.restarts,
+            leaving: self.leaving,
         })
     }
 
@@ -282,7 +299,44 @@ impl Value for Placement {
             target,
             generation: Generation(wire.generation),
             restarts: wire.restarts,
+            leaving: wire.leaving,
         })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct SinceWire {
+    v: u32,
+    since_ms: u64,
+}
+
+impl SinceWire {
+    fn encode(since: Timestamp) -> Vec<u8> {
+        to_json(&SinceWire { v: VALUE_VERSION, since_ms: since.0 })
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Timestamp, ValueError> {
+        from_json::<SinceWire>(bytes).map(|wire| Timestamp(wire.since_ms))
+    }
+}
+
+impl Value for CordonRecord {
+    fn encode(&self) -> Vec<u8> {
+        SinceWire::encode(self.since)
+    }
+
+    fn decode(bytes: &[u8]) -> Result<CordonRecord, ValueError> {
+        SinceWire::decode(bytes).map(|since| CordonRecord { since })
+    }
+}
+
+impl Value for GivenUpRecord {
+    fn encode(&self) -> Vec<u8> {
+        SinceWire::encode(self.since)
+    }
+
+    fn decode(bytes: &[u8]) -> Result<GivenUpRecord, ValueError> {
+        SinceWire::decode(bytes).map(|since| GivenUpRecord { since })
     }
 }
 

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use fleet_core::model::{Cluster, Machine, MachineId, Placement, Unit, UnitState};
+use fleet_core::model::{Absence, Cluster, Machine, MachineId, Placement, Unit, UnitState};
 use fleet_core::unit::{Requirements, UnitFile, UnitHash, UnitName};
 
-use super::record::{FileRecord, LeaderRecord, MachineRecord, MetadataRecord, UnitRecord};
+use super::record::{CordonRecord, FileRecord, GivenUpRecord, LeaderRecord, MachineRecord, MetadataRecord, UnitRecord};
 use super::{Key, MetadataKey, Value, ValueError};
 use crate::{Batch, Change, KeyValue, LeaseId, Revision, Snapshot};
 
@@ -24,6 +24,8 @@ pub struct View {
     files: BTreeMap<UnitHash, Arc<StoredFile>>,
     machines: BTreeMap<MachineId, MachineEntry>,
     metadata: BTreeMap<MachineId, BTreeMap<MetadataKey, MetadataRecord>>,
+    cordoned: BTreeMap<MachineId, CordonRecord>,
+    given_up: BTreeMap<MachineId, GivenUpRecord>,
     states: BTreeMap<MachineId, BTreeMap<UnitName, UnitState>>,
     leader: Option<(LeaderRecord, Revision)>,
     unreadable: BTreeMap<String, UnreadableReason>,
@@ -157,13 +159,25 @@ impl View {
         &self.metadata
     }
 
-    /// One placement.
+    /// The machines on which nothing new is placed, those that are not present too.
+    #[must_use]
+    pub fn cordoned(&self) -> &BTreeMap<MachineId, CordonRecord> {
+        &self.cordoned
+    }
+
+    /// The machines of which an operator says that they do not come back.
+    #[must_use]
+    pub fn given_up(&self) -> &BTreeMap<MachineId, GivenUpRecord> {
+        &self.given_up
+    }
+
+    /// One order, leaving or not.
     #[must_use]
     pub fn placement(&self, machine: &MachineId, unit: &UnitName) -> Option<&Placement> {
         self.cluster.placements.get(machine)?.get(unit)
     }
 
-    /// The machines that a unit is placed on: at most one, unless it is global.
+    /// The machines that a unit is placed on: at most one, unless it is global. Those it is leaving are not among them.
     pub fn placed_on(&self, unit: &UnitName) -> impl Iterator<Item = &MachineId> {
         self.placed_on.get(unit).into_iter().flatten()
     }
@@ -265,9 +279,19 @@ impl View {
                 set_in(&mut self.metadata, machine, name, read(kv)?);
                 self.merge_machine(machine);
             }
+            Key::Cordon(machine) => {
+                set_one(&mut self.cordoned, machine, read(kv)?);
+                self.merge_machine(machine);
+            }
+            Key::GivenUp(machine) => {
+                let record: Option<GivenUpRecord> = read(kv)?;
+                set_one(&mut self.cluster.absent, machine, record.map(|_| Absence::GivenUp));
+                set_one(&mut self.given_up, machine, record);
+            }
             Key::Placement(machine, unit) => self.set_placement(machine, unit, read(kv)?),
             Key::State(machine, unit) => {
-                let state = read(kv)?;
+                let state: Option<UnitState> = read(kv)?;
+                set_in(&mut self.cluster.up, machine, unit, state.as_ref().and_then(UnitState::up));
                 set_flag(&mut self.reported_by, unit, machine, state.is_some());
                 set_in(&mut self.states, machine, unit, state);
             }
@@ -311,7 +335,7 @@ impl View {
         if let Some(placement) = &placement {
             self.use_file(&placement.hash, |users| users.placements.insert(user));
         }
-        set_flag(&mut self.placed_on, unit, machine, placement.is_some());
+        set_flag(&mut self.placed_on, unit, machine, placement.as_ref().is_some_and(|placement| !placement.leaving));
         set_in(&mut self.cluster.placements, machine, unit, placement);
     }
 
@@ -390,10 +414,9 @@ impl View {
                 MetadataRecord::Removed => metadata.remove(name.as_str()),
             };
         }
-        self.cluster.machines.insert(
-            machine.clone(),
-            Machine { public_ip: record.public_ip.clone(), metadata, version: record.version.clone() },
-        );
+        let cordoned = self.cordoned.contains_key(machine);
+        let (public_ip, version) = (record.public_ip.clone(), record.version.clone());
+        self.cluster.machines.insert(machine.clone(), Machine { public_ip, metadata, version, cordoned });
     }
 }
 
@@ -404,6 +427,13 @@ fn read_file(hash: &UnitHash, record: &FileRecord) -> Result<UnitFile, ValueErro
         return Err(ValueError::Field { field: "canonical", reason });
     }
     UnitFile::parse(&record.canonical).map_err(|err| ValueError::Field { field: "canonical", reason: err.to_string() })
+}
+
+fn set_one<K: Ord + Clone, V>(map: &mut BTreeMap<K, V>, key: &K, value: Option<V>) {
+    match value {
+        Some(value) => drop(map.insert(key.clone(), value)),
+        None => drop(map.remove(key)),
+    }
 }
 
 /// Sets or takes away an entry of a map of maps, in which no inner map is empty.

@@ -154,8 +154,13 @@ fn machines() {
 
 #[test]
 fn placements_states_and_the_leader() {
-    let placement =
-        Placement { hash: hash(), target: TargetState::Loaded, generation: Generation(u64::MAX), restarts: 0 };
+    let placement = Placement {
+        hash: hash(),
+        target: TargetState::Loaded,
+        generation: Generation(u64::MAX),
+        restarts: 0,
+        leaving: false,
+    };
     golden(
         &placement,
         &expect![[

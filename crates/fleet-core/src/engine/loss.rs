@@ -1,0 +1,157 @@
+//! Machines that are not present: how long they have been away, and what that allows.
+//!
+//! Time is all that the engine knows of them. It counts from when it *saw* a machine go, so that it errs to the side of
+//! waiting: a new engine, or one that had lost sight of the store, begins anew.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::picture::Picture;
+use crate::model::{Absence, MachineId, Timestamp};
+
+/// How patient the engine is with machines that are not present. All times are milliseconds and follow each other.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct EngineConfig {
+    /// How long after its presence is gone a machine may come back without anything having moved.
+    ///
+    /// Presence ends a lease's time after the machine's last sign of life, so this comes on top of that. Too short: a
+    /// restart of `fleetd` after an upgrade moves units. Too long: what was lost stays lost.
+    pub grace_ms: u64,
+    /// How long after that units of which there may never be two (`WhenIsolated=stop`) are still held.
+    ///
+    /// It must cover the time in which an isolated machine notices that it lost its lease and stops them; the agent's
+    /// side is in `docs/isolation.md`.
+    pub stop_allowance_ms: u64,
+    /// How long after that the machine counts as given up: what of its orders could not be moved goes, and with it the
+    /// orders of its global units, which would otherwise stay for ever for each machine that ever was.
+    pub forget_ms: u64,
+    /// The brake: if more than this share of the machines are lost at once (and more than `brake_min`), nothing moves.
+    ///
+    /// Then the trouble is more likely in what lies between them and the store than in the machines, and those that are
+    /// left could not carry the load of all. Of one: 0.5 is half.
+    pub brake_share: f64,
+    /// So many machines may always be lost at once without the brake.
+    pub brake_min: usize,
+}
+
+impl Default for EngineConfig {
+    fn default() -> EngineConfig {
+        EngineConfig {
+            grace_ms: 10_000,
+            stop_allowance_ms: 30_000,
+            forget_ms: 24 * 60 * 60 * 1_000,
+            brake_share: 0.5,
+            brake_min: 2,
+        }
+    }
+}
+
+/// So many machines are lost at once that the engine moves nothing until some return or are given up by an operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alarm {
+    /// The machines that are not present and have units, and have not been written off before. Never empty.
+    pub lost: BTreeSet<MachineId>,
+    /// How many machines there are, those counted in.
+    pub n_machines: usize,
+}
+
+/// Who is absent, since when, and what follows.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Losses {
+    config: EngineConfig,
+    clocks: BTreeMap<MachineId, Clock>,
+    given_up: BTreeSet<MachineId>,
+    alarm: Option<Alarm>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Clock {
+    /// How far the machine is given up.
+    absence: Absence,
+    /// When that began, or when the brake last held it.
+    since: Timestamp,
+}
+
+impl Losses {
+    pub(super) fn new(config: EngineConfig) -> Losses {
+        Losses { config, ..Losses::default() }
+    }
+
+    pub(super) fn alarm(&self) -> Option<&Alarm> {
+        self.alarm.as_ref()
+    }
+
+    /// A full look: who is given up. Of the others it is not known for how long they have been absent.
+    pub(super) fn start_anew(&mut self, given_up: BTreeSet<MachineId>, keeps_clocks: bool) {
+        self.given_up = given_up;
+        if !keeps_clocks {
+            self.clocks.clear();
+        }
+    }
+
+    pub(super) fn set_given_up(&mut self, id: MachineId, given_up: bool) {
+        if given_up {
+            self.given_up.insert(id);
+        } else {
+            self.given_up.remove(&id);
+        }
+    }
+
+    /// Brings the clocks in line with who is absent now, and tells the picture what became of it.
+    pub(super) fn update(&mut self, now: Timestamp, picture: &mut Picture) {
+        let absent = picture.absent_machines();
+        self.clocks.retain(|id, _| absent.contains_key(id));
+        for id in absent.keys() {
+            self.clocks.entry(id.clone()).or_insert(Clock { absence: Absence::Held, since: now });
+        }
+        let was_braked = self.alarm.is_some();
+        self.alarm = self.judge(&absent, picture.n_present());
+        if was_braked && self.alarm.is_none() {
+            // Those that are left get their grace again: they may be about to return one by one.
+            for clock in self.clocks.values_mut() {
+                clock.since = now;
+            }
+        }
+        for (id, clock) in &mut self.clocks {
+            while let Some((at, next)) = due(&self.config, clock)
+                && at <= now
+                && self.alarm.is_none()
+            {
+                *clock = Clock { absence: next, since: at };
+            }
+            let absence = if self.given_up.contains(id) { Absence::GivenUp } else { clock.absence };
+            picture.set_absence(id, absence);
+        }
+    }
+
+    /// When the next one is due, if nothing else happens.
+    pub(super) fn next_due(&self) -> Option<Timestamp> {
+        let waited_for = self.clocks.iter().filter(|(id, _)| self.alarm.is_none() && !self.given_up.contains(*id));
+        waited_for.filter_map(|(_, clock)| due(&self.config, clock)).map(|(at, _)| at).min()
+    }
+
+    /// Whether too many are lost. Machines that are written off are no part of the cluster any more, and machines without
+    /// ordinary units are no loss.
+    fn judge(&self, absent: &BTreeMap<MachineId, bool>, n_present: usize) -> Option<Alarm> {
+        let is_lost = |(id, has_units): &(&MachineId, &bool)| {
+            let is_written_off =
+                self.given_up.contains(*id) || matches!(self.clocks[*id].absence, Absence::Gone | Absence::GivenUp);
+            **has_units && !is_written_off
+        };
+        let lost: BTreeSet<MachineId> = absent.iter().filter(is_lost).map(|(id, _)| id.clone()).collect();
+        let n_machines = n_present + lost.len();
+        let is_too_many =
+            self.config.brake_min < lost.len() && self.config.brake_share * (n_machines as f64) < lost.len() as f64;
+        is_too_many.then_some(Alarm { lost, n_machines })
+    }
+}
+
+/// What comes after the machine's present state, and when.
+fn due(config: &EngineConfig, clock: &Clock) -> Option<(Timestamp, Absence)> {
+    let (wait_ms, next) = match clock.absence {
+        Absence::Held => (config.grace_ms, Absence::StopHeld),
+        Absence::StopHeld => (config.stop_allowance_ms, Absence::Gone),
+        Absence::Gone => (config.forget_ms, Absence::GivenUp),
+        Absence::GivenUp => return None,
+    };
+    Some((clock.since.plus_ms(wait_ms), next))
+}
