@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use fleet_core::model::MachineId;
 use fleet_store::embedded::Embedded;
+use fleet_store::etcd::Etcd;
 use fleet_store::registry::{MachineRecord, View};
 use fleet_store::{Store, StoreError};
 use fleet_systemd::dbus::{Address, DbusManager, Dirs};
@@ -14,7 +15,7 @@ use fleet_systemd::{ManagerError, UnitManager};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
-use crate::config::{Config, MachineConfig, SystemdAt};
+use crate::config::{Config, MachineConfig, StoreAt, SystemdAt};
 use crate::host::Host;
 use crate::listen::{self, ListenError};
 use crate::presence::Presence;
@@ -57,11 +58,9 @@ pub enum DaemonError {
 pub async fn run(config: Config) -> Result<(), DaemonError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(DaemonError::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(DaemonError::Signals)?;
-    let folder = config.store_path.parent().unwrap_or(Path::new("/"));
-    std::fs::create_dir_all(folder).map_err(|err| DaemonError::Folder { path: folder.display().to_string(), err })?;
     // Held, and so kept from others, until the process ends.
     let _locks: Vec<File> = config.machines.iter().map(lock).collect::<Result<_, _>>()?;
-    let store: Arc<dyn Store> = Arc::new(Embedded::open(&config.store_path).await.map_err(DaemonError::Store)?);
+    let store = open(&config.store).await?;
     let listeners = listeners(&config).await?;
 
     // Everything ends with this set: dropping it aborts the tasks, and none of them has anything to undo.
@@ -114,6 +113,19 @@ fn lock(machine: &MachineConfig) -> Result<File, DaemonError> {
             Err(DaemonError::Served { machine: machine.id.clone(), path: path.display().to_string() })
         }
         Err(TryLockError::Error(err)) => Err(failed(err)),
+    }
+}
+
+/// The cluster's memory. etcd need not be there yet.
+async fn open(store: &StoreAt) -> Result<Arc<dyn Store>, DaemonError> {
+    match store {
+        StoreAt::Embedded(path) => {
+            let folder = path.parent().unwrap_or(Path::new("/"));
+            let wrong = |err| DaemonError::Folder { path: folder.display().to_string(), err };
+            std::fs::create_dir_all(folder).map_err(wrong)?;
+            Ok(Arc::new(Embedded::open(path).await.map_err(DaemonError::Store)?))
+        }
+        StoreAt::Etcd(config) => Ok(Arc::new(Etcd::connect(config.clone()).await.map_err(DaemonError::Store)?)),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The members of the cluster: connections, logging in, and who is asked next when one does not answer.
 
 use std::collections::hash_map::RandomState;
+use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
 use std::hash::{BuildHasher as _, Hasher as _};
@@ -12,6 +13,7 @@ use std::time::Duration;
 use futures_util::{Stream, StreamExt as _, stream};
 use http::uri::PathAndQuery;
 use prost::Message;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tonic::client::Grpc;
 use tonic::metadata::{Ascii, MetadataValue};
@@ -139,8 +141,9 @@ impl Cluster {
 
     /// Lets `ask` try endpoint after endpoint, beginning with the one that answered last, until one answers.
     ///
-    /// One try takes no longer than the time for a request. If no endpoint could even begin, all are tried again until
-    /// that time is over, so that an election is a pause and not an error.
+    /// One try takes no longer than the time for a request. As long as that time is not over, all are tried again and again,
+    /// so that an election, or a quick restart, is a pause and not an error. What may not be done twice ends with the first
+    /// endpoint of which it is not known whether it has done it.
     pub async fn try_all<T, Answer>(
         &self,
         line: Line,
@@ -151,10 +154,10 @@ impl Cluster {
         Answer: Future<Output = Result<T, Failure>>,
     {
         let give_up = Instant::now() + self.request_timeout;
+        let mut unknown = false;
         loop {
             let first = self.preferred.load(Ordering::Relaxed);
             let mut reasons = Vec::new();
-            let mut unknown = false;
             for offset in 0..self.members.len() {
                 let idx = (first + offset) % self.members.len();
                 let failure = match self.try_one(&self.members[idx], line, &ask).await {
@@ -182,11 +185,8 @@ impl Cluster {
                 }
                 reasons.push(reason);
             }
-            if unknown {
-                return Err(Failure::Unknown(reasons.join("; ")));
-            }
             if give_up <= Instant::now() + ROUND_PAUSE {
-                return Err(Failure::NotDone(reasons.join("; ")));
+                return Err(if unknown { Failure::Unknown } else { Failure::NotDone }(reasons.join("; ")));
             }
             tokio::time::sleep(ROUND_PAUSE).await;
         }
@@ -267,11 +267,7 @@ impl Cluster {
 impl Member {
     fn new(url: &str, tls: &ClientTlsConfig, request_timeout: Duration) -> Result<Member, StoreError> {
         let wrong = |reason: String| StoreError::Setting { what: "etcd's endpoint", value: url.to_owned(), reason };
-        let uri: http::Uri = url.parse().map_err(|err: http::uri::InvalidUri| wrong(err.to_string()))?;
-        let is_bare = matches!(uri.path(), "" | "/") && uri.query().is_none() && uri.host().is_some();
-        if !is_bare || !matches!(uri.scheme_str(), Some("http" | "https")) {
-            return Err(wrong("write `http://host:port` or `https://host:port`".to_owned()));
-        }
+        let uri = parse_endpoint(url).map_err(wrong)?;
         let is_secure = uri.scheme_str() == Some("https");
         let connect_wait = CONNECT_WAIT_MAX.min(request_timeout / 2);
         let mut endpoint = Endpoint::from(uri)
@@ -331,13 +327,16 @@ impl Connection {
     }
 
     /// One question that is left open, and a stream of answers.
-    pub async fn open<Q, A>(self, path: &'static str, question: Q) -> Result<Streaming<A>, Failure>
+    pub async fn open<Q, A>(self, path: &'static str, question: Q) -> Result<Answers<A>, Failure>
     where
         Q: Message + 'static,
         A: Message + Default + 'static,
     {
-        // The stream of questions goes on in silence: etcd would take its end for the end of both.
-        self.stream(path, stream::once(std::future::ready(question)).chain(stream::pending())).await
+        let (_open, dropped) = oneshot::channel::<Infallible>();
+        // Goes on in silence, because etcd takes the end of the questions for the end of the answers, too.
+        let silence = stream::once(dropped).filter_map(|_| std::future::ready(None));
+        let questions = stream::once(std::future::ready(question)).chain(silence);
+        Ok(Answers { stream: self.stream(path, questions).await?, _open })
     }
 
     async fn stream<Q, A>(
@@ -372,6 +371,33 @@ impl Connection {
             // Nothing was sent yet.
             Err(err) => Err(Failure::NotDone(show_chain(&err))),
         }
+    }
+}
+
+/// A stream of answers, which ends on the server when this is dropped.
+#[derive(Debug)]
+pub(super) struct Answers<A> {
+    stream: Streaming<A>,
+    /// Ends the stream of questions. Dropping that of answers is not enough: what is left to be asked keeps both open.
+    _open: oneshot::Sender<Infallible>,
+}
+
+impl<A> Answers<A> {
+    /// The next answer, `None` after the last one. Dropping the future loses nothing.
+    pub async fn message(&mut self) -> Result<Option<A>, Failure> {
+        Ok(self.stream.message().await?)
+    }
+}
+
+/// Reads an endpoint; the error says what to write.
+pub(super) fn parse_endpoint(url: &str) -> Result<http::Uri, String> {
+    let uri: http::Uri = url.parse().map_err(|err: http::uri::InvalidUri| err.to_string())?;
+    let address = uri.authority().map_or("", |authority| authority.as_str());
+    let port_is_right = uri.port_u16().is_some() || Some(address) == uri.host();
+    let is_bare = matches!(uri.path(), "" | "/") && uri.query().is_none() && !address.is_empty() && port_is_right;
+    match is_bare && matches!(uri.scheme_str(), Some("http" | "https")) {
+        true => Ok(uri),
+        false => Err("write `http://host:port` or `https://host:port`".to_owned()),
     }
 }
 

@@ -89,6 +89,14 @@ pub struct IdentityFiles {
     pub key_file: PathBuf,
 }
 
+/// Whether an endpoint is one.
+///
+/// # Errors
+/// What is wrong with it, and what to write.
+pub fn check_endpoint(url: &str) -> Result<(), String> {
+    cluster::parse_endpoint(url).map(|_| ())
+}
+
 /// etcd v3 as a store. Cheap to clone: clones share their connections.
 #[derive(Clone, Debug)]
 pub struct Etcd {

@@ -14,10 +14,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
-use tonic::Streaming;
 
 use super::Inner;
-use super::cluster::{Connection, Line, Twice, jitter};
+use super::cluster::{Answers, Connection, Line, Twice, jitter};
 use super::convert::{Range, WentBack, after, before, number, revision};
 use super::failure::Failure;
 use super::wire::{Header, WATCH, WatchCreateRequest, WatchRequest, WatchResponse, WatchWish};
@@ -45,7 +44,7 @@ pub(super) struct EtcdWatch {
 
 #[derive(Debug)]
 enum State {
-    Open(Box<Streaming<WatchResponse>>),
+    Open(Box<Answers<WatchResponse>>),
     /// To be opened at this time; if that fails, again after the pause.
     Lost {
         again: Instant,
@@ -56,7 +55,7 @@ enum State {
 
 /// A stream that etcd has confirmed.
 struct Opened {
-    stream: Streaming<WatchResponse>,
+    stream: Answers<WatchResponse>,
     header: Header,
 }
 
@@ -152,14 +151,12 @@ impl Watch for EtcdWatch {
                         self.lost("etcd ended it");
                         Ok(())
                     }
-                    Err(status) => match Failure::from(status) {
-                        // Never to be had in this way, however often it is asked for.
-                        failure if failure.is_answer_too_large() => Err(StoreError::Compacted(self.next)),
-                        failure => {
-                            self.lost(failure.reason());
-                            Ok(())
-                        }
-                    },
+                    // Never to be had in this way, however often it is asked for.
+                    Err(failure) if failure.is_answer_too_large() => Err(StoreError::Compacted(self.next)),
+                    Err(failure) => {
+                        self.lost(failure.reason());
+                        Ok(())
+                    }
                 },
                 State::Lost { again, pause } => {
                     tokio::time::sleep_until(*again).await;
@@ -195,7 +192,7 @@ async fn open(store: &Inner, range: &Range, from: Revision) -> Result<Opened, Fa
     let ask = |connection: Connection| {
         let question = question.clone();
         async move {
-            let mut stream: Streaming<WatchResponse> = connection.open(WATCH, question).await?;
+            let mut stream: Answers<WatchResponse> = connection.open(WATCH, question).await?;
             let Some(first) = stream.message().await? else {
                 return Err(Failure::NotDone("etcd ended the watch at once".to_owned()));
             };

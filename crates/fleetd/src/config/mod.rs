@@ -5,6 +5,7 @@
 mod ini;
 mod keys;
 mod machines;
+mod store;
 mod value;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 pub use keys::{KEYS, Key, Role};
 pub use machines::{MachineConfig, MachinesError, SystemdAt};
+pub use store::StoreAt;
 
 /// The file that is read when none is named and this one exists.
 pub const DEFAULT_FILE: &str = "/etc/fleet/fleet.conf";
@@ -26,8 +28,8 @@ const AGENT_TTL_MIN: Duration = Duration::from_secs(3);
 pub struct Config {
     /// 0, 1 or 2.
     pub verbosity: u64,
-    /// The embedded store's file.
-    pub store_path: PathBuf,
+    /// Where the cluster's memory is.
+    pub store: StoreAt,
     /// Where the API listens, beside the sockets that systemd passes.
     pub listen: Vec<Listen>,
     /// Whether `listen` was configured or is the default.
@@ -169,7 +171,7 @@ impl Settings {
 
     /// Checks everything and makes the configuration of it.
     pub fn check(mut self) -> Result<Config, ConfigError> {
-        self.check_store()?;
+        let store = self.store()?;
         let metadata = self.read("metadata", value::metadata)?;
         let public_ip = self.read("public_ip", public_ip)?;
         let user = self.read("systemd_user", value::boolean)?;
@@ -180,7 +182,7 @@ impl Settings {
         let listen_is_default = self.get("listen").is_none();
         let config = Config {
             verbosity: self.read("verbosity", |text| value::number(text, 0..=2))?,
-            store_path: self.path("store_path").unwrap_or_else(|| "/var/lib/fleet/store.redb".into()),
+            store,
             listen: self.read("listen", listen)?,
             listen_is_default,
             machines,
@@ -205,18 +207,6 @@ impl Settings {
             warnings: std::mem::take(&mut self.warnings),
         };
         Ok(config)
-    }
-
-    fn check_store(&self) -> Result<(), ConfigError> {
-        match (self.get("store"), self.get("etcd_servers")) {
-            (Some(("embedded", _)), _) | (None, None) => Ok(()),
-            (Some((store, from)), _) => Err(self.wrong("store", store, from, "write `embedded`".to_owned())),
-            // Going on with a store of its own would make this machine a cluster of one without a word.
-            (None, Some((servers, from))) => {
-                let reason = "this version has no etcd store; say `store = embedded` to run this machine alone";
-                Err(self.wrong("etcd_servers", servers, from, reason.to_owned()))
-            }
-        }
     }
 
     fn path(&self, name: &'static str) -> Option<PathBuf> {
@@ -326,12 +316,7 @@ mod tests {
                 &[],
                 "listen = `localhost` (FILE, line 1): `localhost`: write unix:///path or host:port",
             ),
-            ("store=mongo", &[], "store = `mongo` (FILE, line 1): write `embedded`"),
-            (
-                "etcd_servers=http://h:2379",
-                &[],
-                "etcd_servers = `http://h:2379` (FILE, line 1): this version has no etcd store; say `store = embedded` to run this machine alone",
-            ),
+            ("store=mongo", &[], "store = `mongo` (FILE, line 1): write `embedded` or `etcd`"),
             ("systemd_socket=/x", &[], "systemd_socket = `/x` (FILE, line 1): unit_directory is needed, too"),
             ("nonsense", &[], "configuration file FILE, line 1: `nonsense` has no `=`; write `key = value`"),
         ];
