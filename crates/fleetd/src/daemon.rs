@@ -1,11 +1,12 @@
 //! Wiring: which part is started when, and what ends the process.
 
+use std::convert::Infallible;
 use std::fs::{File, TryLockError};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fleet_core::model::MachineId;
+use fleet_core::model::{MachineId, Revision};
 use fleet_store::embedded::Embedded;
 use fleet_store::etcd::Etcd;
 use fleet_store::registry::{MachineRecord, View};
@@ -76,18 +77,13 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
     for machine in config.machines.iter().cloned() {
         parts.spawn(serve_machine(machine, Arc::clone(&store), config.clone()));
     }
-    view.reached(fleet_core::model::Revision(0)).await;
     if !config.disable_engine {
-        parts.spawn(engine::run(Arc::clone(&store), view.clone(), id));
+        let (store, view) = (Arc::clone(&store), view.clone());
+        parts.spawn(async move {
+            view.reached(Revision(0)).await;
+            engine::run(store, view, id).await;
+        });
     }
-    // Who starts units as soon as this daemon is ready expects its machines to be there.
-    if tokio::time::timeout(PRESENT_LIMIT, all_present(&view, &config.machines)).await.is_err() {
-        tracing::warn!("not all machines are present after {} s; ready without them", PRESENT_LIMIT.as_secs());
-    }
-    let machines: Vec<&str> = config.machines.iter().map(|machine| machine.id.short()).collect();
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), machines = machines.join(","), "fleetd is up");
-    // Nobody listens when systemd did not start us: no error.
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     tokio::select! {
         _ = terminate.recv() => (),
         _ = interrupt.recv() => (),
@@ -95,10 +91,31 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
             // A part ends by itself only by a defect; systemd starts us anew, and units do not notice.
             tracing::error!(?ended, "a part of fleetd ended; so does fleetd");
         }
+        never = tell_when_up(&view, &config.machines) => match never {},
     }
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     tracing::info!("fleetd stops; units go on running");
     Ok(())
+}
+
+/// Says that the daemon serves, as soon as it does; or after a while, because a store that is away may stay so for long, and
+/// systemd would take a daemon that waits for it for one that hangs.
+async fn tell_when_up(view: &SharedView, machines: &[MachineConfig]) -> Infallible {
+    let mut waits_for = "the store to be read";
+    let up = async {
+        view.reached(Revision(0)).await;
+        waits_for = "all machines to be present";
+        // Who starts units as soon as this daemon is ready expects its machines to be there.
+        all_present(view, machines).await;
+    };
+    if tokio::time::timeout(PRESENT_LIMIT, up).await.is_err() {
+        tracing::warn!("still waits for {waits_for} after {} s; ready without that", PRESENT_LIMIT.as_secs());
+    }
+    let machines: Vec<&str> = machines.iter().map(|machine| machine.id.short()).collect();
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), machines = machines.join(","), "fleetd is up");
+    // Nobody listens when systemd did not start us: no error.
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    std::future::pending().await
 }
 
 /// Makes sure that no other `fleetd` on this box drives the same machine: they would undo each other's work.
