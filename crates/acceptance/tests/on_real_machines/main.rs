@@ -1,0 +1,22 @@
+//! Acceptance tests: a person at a desk types `fleetctl`, and the machines' own systemds are asked whether it came true.
+//!
+//! Every test drives the programs `fleetd` and `fleetctl` that lie beside the test executable (`cargo build --bins`), on
+//! machines that are real systemd user managers. The judge is systemd, not fleet: `systemctl` on the machine says what runs
+//! there. Where a comment says "promise N", it means line N of the list of what the tutorial that fleet is known by promises
+//! (its unit files are in `examples/`).
+//!
+//! Worlds (`world`) are cheap: tests that count machines or take something down have one of their own, the others
+//! share one and use unit names of their own.
+
+mod bad_units;
+mod daemon;
+mod desk;
+mod examples;
+mod fleetctl;
+mod golden;
+mod judge;
+mod placement;
+mod regressions;
+mod shows;
+mod unit_files;
+mod world;
