@@ -49,7 +49,6 @@ pub fn unit(view: &View, name: &UnitName, reasons: Reasons) -> Option<v2::Unit> 
     }
     let known = view.cluster().units.get(name);
     let desired = record.map_or(TargetState::Inactive, |record| record.target);
-    let waits = desired != TargetState::Inactive && !placements.iter().any(|placement| placement.placed);
     let hash = match (record, placements.first()) {
         (Some(record), _) => record.hash.to_string(),
         (None, first) => {
@@ -57,7 +56,7 @@ pub fn unit(view: &View, name: &UnitName, reasons: Reasons) -> Option<v2::Unit> 
         }
     };
     let file = view.file_of(name);
-    Some(v2::Unit {
+    let mut unit = v2::Unit {
         name: name.to_string(),
         hash,
         desired_state: state(desired),
@@ -67,8 +66,15 @@ pub fn unit(view: &View, name: &UnitName, reasons: Reasons) -> Option<v2::Unit> 
         global: known.is_some_and(|unit| unit.requirements.global),
         description: file.map(|file| file.file.description().to_owned()).filter(|text| !text.is_empty()),
         placements,
-        waiting: (waits && reasons == Reasons::Explained).then(|| waiting(view, name)),
-    })
+        waiting: None,
+    };
+    unit.waiting = (waits(&unit) && reasons == Reasons::Explained).then(|| waiting(view, name));
+    Some(unit)
+}
+
+/// Whether a unit is wanted on a machine and placed on none.
+pub fn waits(unit: &v2::Unit) -> bool {
+    unit.desired_state != v2::State::Inactive && !unit.placements.iter().any(|placement| placement.placed)
 }
 
 /// The least that all placements have reached.

@@ -220,3 +220,76 @@ fn line(event: &v2::WatchEvent) -> String {
     line.push('\n');
     line
 }
+
+#[cfg(test)]
+mod tests {
+    use std::pin::{Pin, pin};
+    use std::sync::Arc;
+
+    use fleet_core::model::{TargetState, Timestamp};
+    use fleet_core::unit::UnitFile;
+    use fleet_store::mem::Mem;
+    use fleet_store::registry::ops::{self, NewUnit};
+    use fleet_store::{Store, Txn, TxnOutcome};
+    use futures_util::StreamExt as _;
+
+    use super::*;
+
+    /// How long a piece may take: far more than it does.
+    const LIMIT: Duration = Duration::from_secs(20);
+
+    const TEXT: &str = "[Service]\nExecStart=/bin/true\n";
+
+    async fn commit(store: &dyn Store, view: &SharedView, txn: Txn) {
+        match store.commit(&txn).await.expect("the store is there") {
+            TxnOutcome::Committed(revision) => view.reached(revision).await,
+            TxnOutcome::Conflict(revision) => panic!("a conflict at {revision:?}"),
+        }
+    }
+
+    async fn create(store: &dyn Store, view: &SharedView, name: &str) {
+        let (name, file) = (name.parse().expect("a name"), UnitFile::parse(TEXT).expect("a unit file"));
+        let new = NewUnit { name: &name, original: TEXT, file: &file, target: TargetState::Launched, template: None };
+        let txn = ops::create_unit(&view.read(), &new, Timestamp(0)).expect("it is new");
+        commit(store, view, txn).await;
+    }
+
+    /// The next piece, each line as the unit's name and what it says of its waiting.
+    async fn piece(stream: &mut Pin<&mut impl Stream<Item = Result<String, std::convert::Infallible>>>) -> Vec<String> {
+        let piece = tokio::time::timeout(LIMIT, stream.next()).await.expect("in time").expect("endless");
+        let line = |line: &str| {
+            let event: v2::WatchEvent = serde_json::from_str(line).expect("a watch event");
+            let waits = event.unit.as_ref().map_or("", |unit| match unit.waiting {
+                Some(_) => " waits for a reason",
+                None if convert::waits(unit) => " waits",
+                None => "",
+            });
+            format!("{}{waits}", event.name)
+        };
+        piece.unwrap_or_default().lines().map(line).collect()
+    }
+
+    #[tokio::test]
+    async fn reasons_follow_and_are_said_once() {
+        let store: Arc<dyn Store> = Arc::new(Mem::default());
+        let view = SharedView::new();
+        let _follower = tokio::spawn(view.clone().follow(Arc::clone(&store), LIMIT));
+        view.reached(Revision(0)).await;
+        create(&*store, &view, "a.service").await;
+        let request = v2::WatchRequest { units: Vec::new(), revision: 0 };
+        let mut stream = pin!(follow(&view, request).await.expect("a watch"));
+        assert_eq!(piece(&mut stream).await, ["a.service waits", ""]);
+        assert_eq!(piece(&mut stream).await, ["a.service waits for a reason"]);
+
+        // Another unit is a reason to look at the reasons again; they are the same and not said again.
+        create(&*store, &view, "b.service").await;
+        assert_eq!(piece(&mut stream).await, ["b.service waits"]);
+        assert_eq!(piece(&mut stream).await, ["b.service waits for a reason"]);
+
+        // What nobody wants any more waits no longer.
+        let a = "a.service".parse().expect("a name");
+        let txn = ops::set_target(&view.read(), &a, TargetState::Inactive, Timestamp(0)).expect("it exists");
+        commit(&*store, &view, txn).await;
+        assert_eq!(piece(&mut stream).await, ["a.service"]);
+    }
+}
