@@ -30,8 +30,11 @@ enum Chore {
     /// Run the tests.
     Test {
         /// Only what takes about a minute: format, lints, unit and golden tests.
-        #[arg(long)]
+        #[arg(long, conflicts_with = "machines")]
         quick: bool,
+        /// Only the tests that boot whole machines, which need root: all of them, or those that `.ci/run` runs.
+        #[arg(long, value_name = "WHICH", num_args = 0..=1, default_missing_value = "all")]
+        machines: Option<test::Machines>,
     },
     /// Measure, as ratios to a floor that is taken in the same run.
     Bench(bench::Args),
@@ -41,7 +44,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().chore {
         Chore::Demo => demo::run(),
         Chore::DemoSteps => demo::steps(),
-        Chore::Test { quick } => test::run(quick),
+        Chore::Test { quick, machines } => test::run(quick, machines),
         Chore::Bench(args) => bench::run(&args),
     };
     match done {

@@ -25,7 +25,11 @@ const NEEDS: &[Need] = &[
     Need { programs: &["hostname"], package: "hostname", what_for: "machines" },
     Need { programs: &["find"], package: "findutils", what_for: "machines" },
     Need { programs: &["dbus-daemon"], package: "dbus-daemon", what_for: "the tests on a user bus" },
-    Need { programs: &["/usr/lib/systemd/user/dbus.socket"], package: "dbus-user-session", what_for: "the tests on a user bus" },
+    Need {
+        programs: &["/usr/lib/systemd/user/dbus.socket"],
+        package: "dbus-user-session",
+        what_for: "the tests on a user bus",
+    },
     Need { programs: &["etcd"], package: "etcd-server", what_for: "the tests on etcd" },
     Need { programs: &["etcdctl"], package: "etcd-client", what_for: "the tests on etcd" },
     Need { programs: &["openssl"], package: "openssl", what_for: "the certificates of the tests on etcd" },
@@ -33,9 +37,26 @@ const NEEDS: &[Need] = &[
     Need { programs: &["curl"], package: "curl", what_for: "the example's sidekick" },
 ];
 
+/// What the tests that boot whole machines need beside [`NEEDS`].
+const MACHINE_NEEDS: &[Need] = &[
+    Need { programs: &["systemd-nspawn"], package: "systemd-container", what_for: "whole machines" },
+    Need { programs: &["ip"], package: "iproute2", what_for: "the machines' network" },
+    Need { programs: &["nft"], package: "nftables", what_for: "losing what a machine sends" },
+    Need { programs: &["/usr/sbin/debootstrap"], package: "debootstrap", what_for: "the machines' disks" },
+];
+
 /// Installs what is missing, by apt-get.
 pub fn install() -> Result<(), ChoreError> {
-    let mut missing: Vec<&Need> = NEEDS.iter().filter(|need| !need.is_there()).collect();
+    install_all(NEEDS)
+}
+
+/// Installs what whole machines need and is missing, by apt-get.
+pub fn install_for_machines() -> Result<(), ChoreError> {
+    install_all(MACHINE_NEEDS)
+}
+
+fn install_all(needs: &[Need]) -> Result<(), ChoreError> {
+    let mut missing: Vec<&Need> = needs.iter().filter(|need| !need.is_there()).collect();
     missing.dedup_by_key(|need| need.package);
     if missing.is_empty() {
         return Ok(());
@@ -53,7 +74,7 @@ pub fn install() -> Result<(), ChoreError> {
     say(&format!("installing {} (for this chore, by apt-get)", packages.join(", ")));
     check(apt().args(["-qq", "update"]))?;
     check(apt().args(["-qq", "install", "--yes", "--no-install-recommends"]).args(&packages))?;
-    match NEEDS.iter().find(|need| !need.is_there()) {
+    match needs.iter().find(|need| !need.is_there()) {
         None => Ok(()),
         Some(need) => {
             let program = need.programs.join(" or ");

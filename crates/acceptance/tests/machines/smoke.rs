@@ -9,8 +9,8 @@ use crate::samples::Sampler;
 /// How long units may take to run elsewhere once their machine counts as lost.
 pub const ELSEWHERE: Duration = Duration::from_secs(2);
 
-/// How long a lost machine may come back before its units are placed elsewhere. The default.
-pub const GRACE: Duration = Duration::from_secs(0);
+/// How long a lost machine may come back before its units are placed elsewhere: the engine's default.
+pub const GRACE: Duration = Duration::from_secs(10);
 
 /// Three machines and six units, two on each.
 #[track_caller]
