@@ -119,7 +119,7 @@ fn a_unit_that_cannot_be_stopped_keeps_its_file() {
     let desk = world.desk();
     desk.write(
         "clings.service",
-        "[Service]\nExecStart=/bin/sh -c 'trap \"\" TERM; echo ready; while :; do sleep 600; done'\nExecStop=/bin/false\n\
+        "[Service]\nStandardOutput=append:/run/printed.%n\nExecStart=/bin/sh -c 'trap \"\" TERM; echo ready; while :; do sleep 600; done'\nExecStop=/bin/false\n\
          KillMode=process\nTimeoutStopSec=600\n",
     );
     desk.ok("fleetctl start clings.service");

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::judge::{is_alive, machine_of, main_pid, on, printed, property, runs_on};
+use crate::judge::{PRINTS, is_alive, machine_of, main_pid, on, printed, property, runs_on};
 use crate::world::World;
 
 /// How soon a list must be right after `fleetd` is back, and a waiting unit's reasons must be said.
@@ -76,7 +76,7 @@ fn a_new_unit_of_a_name_that_is_still_stopping_runs_in_the_end() {
     let desk = world.desk();
     let text = |which: &str| {
         format!(
-            "[Unit]\nDescription={which}\n[Service]\nExecStart=/bin/sh -c 'echo {which} runs; exec sleep infinity'\n\
+            "[Unit]\nDescription={which}\n[Service]\n{PRINTS}\nExecStart=/bin/sh -c 'echo {which} runs; exec sleep infinity'\n\
              ExecStop=/bin/sh -c 'sleep 3; echo {which} has stopped'\n"
         )
     };

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use fleet_dev::Machine;
 
-use crate::judge::{is_alive, main_pid, on, printed, property, runs_on};
+use crate::judge::{PRINTS, is_alive, main_pid, on, printed, property, runs_on};
 use crate::world::World;
 
 static WORLD: LazyLock<World> = LazyLock::new(|| World::new(1));
@@ -133,7 +133,7 @@ fn a_continued_line_is_one_command() {
     let desk = WORLD.desk();
     desk.write(
         "continued.service",
-        "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/bash -c '\\\n  for word in one \\\n    two; do \\\n\
+        "[Service]\nStandardOutput=append:/run/printed.%n\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/bash -c '\\\n  for word in one \\\n    two; do \\\n\
          \x20   echo \\'{\"word\": \"\\'$word\\'\"}\\'; \\\n  done'\n",
     );
     desk.ok("fleetctl start continued.service");
@@ -218,7 +218,7 @@ fn with_kill_mode_none_only_exec_stop_acts() {
     let desk = WORLD.desk();
     desk.write(
         "gentle.service",
-        "[Service]\nKillMode=none\nExecStart=/bin/sleep infinity\nExecStop=/bin/sh -c 'echo asked to stop'\n",
+        "[Service]\nStandardOutput=append:/run/printed.%n\nKillMode=none\nExecStart=/bin/sleep infinity\nExecStop=/bin/sh -c 'echo asked to stop'\n",
     );
     desk.ok("fleetctl start gentle.service");
     let pid = main_pid(&WORLD, "gentle.service");
@@ -235,7 +235,7 @@ fn address_and_host_name_are_the_machines_own() {
     let desk = WORLD.desk();
     desk.write(
         "where.service",
-        "[Service]\nType=oneshot\nEnvironmentFile=/etc/environment\n\
+        "[Service]\nStandardOutput=append:/run/printed.%n\nType=oneshot\nEnvironmentFile=/etc/environment\n\
          ExecStart=/bin/echo ${COREOS_PUBLIC_IPV4} ${COREOS_PRIVATE_IPV4} %H\n",
     );
     desk.ok("fleetctl start where.service");
@@ -269,7 +269,9 @@ fn a_dash_makes_a_failure_harmless() {
 fn exec_stop_is_run_by_stop_and_by_destroy() {
     let desk = WORLD.desk();
     let service = |unit: &str| {
-        format!("[Unit]\n{unit}\n[Service]\nExecStart=/bin/sleep infinity\nExecStop=/bin/sh -c 'echo %n stops'\n")
+        format!(
+            "[Unit]\n{unit}\n[Service]\n{PRINTS}\nExecStart=/bin/sleep infinity\nExecStop=/bin/sh -c 'echo %n stops'\n"
+        )
     };
     for verb in ["stop", "destroy"] {
         let (main, side) = (format!("{verb}-main.service"), format!("{verb}-side.service"));
@@ -291,7 +293,7 @@ fn instances_know_their_prefix_and_instance() {
     let desk = WORLD.desk();
     desk.write(
         "words@.service",
-        "[Unit]\nDescription=%p and %i\n[Service]\nType=oneshot\nExecStart=/bin/echo %p %i %n\n",
+        "[Unit]\nDescription=%p and %i\n[Service]\nStandardOutput=append:/run/printed.%n\nType=oneshot\nExecStart=/bin/echo %p %i %n\n",
     );
     desk.ok("fleetctl start words@8888");
     assert_eq!(printed(machine(), "words@8888.service"), ["words 8888 words@8888.service"]);
