@@ -21,6 +21,7 @@ mod peer;
 mod signals;
 mod state;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -157,7 +158,7 @@ impl UnitManager for DbusManager {
         let _one_at_a_time = shared.reload.lock().await;
         let asked: Vec<&UnitName> = {
             let state = shared.lock();
-            written().filter(|name| state.in_memory(name)).collect()
+            written().filter(|name| name.form() != Form::Template && state.may_be_in_memory(name)).collect()
         };
         if shared.any(asked.into_iter().map(|name| shared.needs_reload(name))).await? {
             shared.reload().await?;
@@ -417,9 +418,11 @@ impl Shared {
     }
 
     async fn remove(&self, names: &[UnitName]) -> Result<Vec<Result<(), ManagerError>>, ManagerError> {
-        let rows = self.list(names).await?;
+        // Listing a unit that is not in memory would have systemd read its file, only to forget it again; it is at rest.
+        let rows = self.list(&self.those_in_memory(names)).await?;
+        let rows: BTreeMap<&str, &Row> = rows.iter().map(|row| (row.0.as_str(), row)).collect();
         let refusal = |name: &UnitName| {
-            let (_, _, _, active, sub, _, _, job, job_type, _) = rows.iter().find(|row| row.0 == name.as_str())?;
+            let (_, _, _, active, sub, _, _, job, job_type, _) = rows.get(name.as_str())?;
             let why = match active.as_str() {
                 _ if *job != 0 => format!("{name} has a {job_type} job"),
                 "inactive" | "failed" => return None,
@@ -432,7 +435,7 @@ impl Shared {
             names.iter().map(|name| refusal(name).map_or(Ok(()), Err)).collect();
         let at_rest: Vec<UnitName> =
             names.iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_ok()).map(|(name, _)| name.clone()).collect();
-        let failed = at_rest.iter().filter(|name| rows.iter().any(|row| row.0 == name.as_str() && row.3 == "failed"));
+        let failed = at_rest.iter().filter(|name| rows.get(name.as_str()).is_some_and(|row| row.3 == "failed"));
         for reset in join_all(failed.map(|name| self.reset_failed(name))).await {
             reset?;
         }
@@ -449,8 +452,8 @@ impl Shared {
         }
         // What other units name stays in memory as it was: they would pull it in although it is removed.
         let _one_at_a_time = self.reload.lock().await;
-        let asked = at_rest.iter().filter(|name| name.form() != Form::Template);
-        if self.any(asked.map(|name| self.holds_in_memory(name))).await? {
+        let asked = self.those_in_memory(&at_rest);
+        if self.any(asked.iter().map(|name| self.holds_in_memory(name))).await? {
             self.reload().await?;
         }
         let mut state = self.lock();
@@ -461,6 +464,13 @@ impl Shared {
         }
         drop(state);
         Ok(outcomes)
+    }
+
+    /// Those that systemd may have in memory, as far as it has told. Templates never are.
+    fn those_in_memory(&self, names: &[UnitName]) -> Vec<UnitName> {
+        let state = self.lock();
+        let units = names.iter().filter(|name| name.form() != Form::Template);
+        units.filter(|name| state.may_be_in_memory(name)).cloned().collect()
     }
 
     /// Has systemd forget a failure, and with it the unit if nothing else names it.

@@ -181,8 +181,9 @@ fn signal(state: &mut State, header: &Header<'_>, message: &Message) -> zbus::Re
             state.job_ended(job.as_str(), result);
         }
         (MANAGER, "Reloading") => {
-            state.reloading = body.deserialize::<bool>()?;
-            if !state.reloading {
+            let is_under_way = body.deserialize::<bool>()?;
+            state.reloading(is_under_way);
+            if !is_under_way {
                 return Ok(Next::ListAll);
             }
         }

@@ -51,8 +51,10 @@ pub(super) struct State {
     paths: HashMap<String, UnitName>,
     /// All units, not only ours, that systemd holds in memory.
     in_memory: HashSet<String>,
+    /// `in_memory` is complete: everything was listed on this connection and since the last reload.
+    memory_is_known: bool,
     /// systemd reads its files anew: until it is done, units seem to go and come.
-    pub(super) reloading: bool,
+    reloading: bool,
     news: News,
 }
 
@@ -122,6 +124,7 @@ impl State {
         self.jobs.clear();
         self.early.clear();
         self.in_memory.clear();
+        self.memory_is_known = false;
         self.reloading = false;
         self.news.lost();
     }
@@ -165,6 +168,17 @@ impl State {
 
     pub(super) fn in_memory(&self, name: &UnitName) -> bool {
         self.in_memory.contains(name.as_str())
+    }
+
+    /// Whether systemd may hold a unit in memory: also true while that is not known.
+    pub(super) fn may_be_in_memory(&self, name: &UnitName) -> bool {
+        !self.memory_is_known || self.in_memory(name)
+    }
+
+    /// `Reloading`: all units seem to go, and those that are there come back. A list has to follow the end of it.
+    pub(super) fn reloading(&mut self, is_under_way: bool) {
+        self.reloading = is_under_way;
+        self.memory_is_known = false;
     }
 
     /// `UnitNew`: systemd took a unit into memory.
@@ -237,6 +251,7 @@ impl State {
     /// The list of all units in memory.
     pub(super) fn listed_all(&mut self, rows: &[Row]) {
         self.in_memory = rows.iter().map(|row| row.0.clone()).collect();
+        self.memory_is_known = !self.reloading;
         let not_there: Vec<UnitName> =
             self.ours.keys().filter(|name| !self.in_memory.contains(name.as_str())).cloned().collect();
         for name in not_there {
@@ -334,13 +349,37 @@ mod tests {
         state.unit_new("a.service");
         state.properties(&name, Some("active"), Some("running"), Some("success"));
         let before = state.status(&name).cloned();
-        state.reloading = true;
+        state.reloading(true);
         state.unit_removed("a.service");
         state.unit_new("a.service");
-        state.reloading = false;
+        state.reloading(false);
         assert_eq!(state.status(&name).cloned(), before);
         assert!(state.in_memory(&name));
         state.unit_removed("a.service");
         assert_eq!(state.status(&name).map(|status| status.active.as_str()), Some("inactive"));
+    }
+
+    /// A file is removed without asking systemd only if its unit is known not to be there.
+    #[test]
+    fn what_is_not_known_may_be_in_memory() {
+        let name: UnitName = "a.service".parse().expect("a name");
+        let mut state = State::default();
+        assert!(state.may_be_in_memory(&name), "before the first list");
+        state.listed_all(&[]);
+        assert!(!state.may_be_in_memory(&name));
+        state.unit_new("a.service");
+        assert!(state.may_be_in_memory(&name));
+        state.unit_removed("a.service");
+        assert!(!state.may_be_in_memory(&name));
+        state.reloading(true);
+        assert!(state.may_be_in_memory(&name), "while all units seem to go");
+        state.listed_all(&[]);
+        assert!(state.may_be_in_memory(&name), "a list in the middle of it says nothing");
+        state.reloading(false);
+        assert!(state.may_be_in_memory(&name), "until the list that follows");
+        state.listed_all(&[]);
+        assert!(!state.may_be_in_memory(&name));
+        state.lost("gone");
+        assert!(state.may_be_in_memory(&name));
     }
 }
