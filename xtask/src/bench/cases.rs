@@ -110,7 +110,8 @@ fn many_on(
             }
         }
     }
-    let what = format!("start of {n_units} units on {n_machines} machines");
+    let machines = if n_machines == 1 { "1 machine".to_owned() } else { format!("{n_machines} machines") };
+    let what = format!("start of {n_units} units on {machines}");
     let aim = if n_units == 1_000 { "at most 1.15 times" } else { "" };
     let without = Pair { floor: no_slices, fleet: wall.fleet.clone() };
     report.add(compared(&what, wall, aim));

@@ -20,11 +20,12 @@ const WARM_UP: &str = "warm-up.service";
 const WARM_UP_TEXT: &str =
     "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\n\n[X-Fleet]\nGlobal=true\n";
 
-/// A cluster on this box with unit files `bench-N.service`.
+/// A cluster on this box, with the unit files `bench-N.service` in `files` and its memory in `store`.
 pub struct Rig {
     cluster: Cluster,
     fleetctl: PathBuf,
     files: TempDir,
+    store: TempDir,
 }
 
 /// What one way of starting took.
@@ -46,10 +47,27 @@ impl Rig {
         let spec = ClusterSpec { machines, dir: None, fleetd: programs.join("fleetd") };
         let files = tempfile::tempdir().map_err(|err| ChoreError::Other(format!("cannot make a folder: {err}")))?;
         let cluster = Cluster::start(spec).map_err(of_dev)?;
-        let rig = Rig { cluster, fleetctl: programs.join("fleetctl"), files };
+        let store = tempfile::tempdir_in(&programs).map_err(|err| {
+            ChoreError::Other(format!("cannot make a folder for the store in {}: {err}", programs.display()))
+        })?;
+        let mut rig = Rig { cluster, fleetctl: programs.join("fleetctl"), files, store };
         rig.write(WARM_UP, WARM_UP_TEXT)?;
-        rig.warm_up()?;
+        rig.move_store()?;
         Ok(rig)
+    }
+
+    /// The store is to be on a disk, as it is on real machines, wherever the rest of the cluster lies.
+    fn move_store(&mut self) -> Result<(), ChoreError> {
+        self.fleetd_off()?;
+        let path = self.cluster.fleetd_config();
+        let cannot =
+            |verb: &str, err: std::io::Error| ChoreError::Other(format!("cannot {verb} {}: {err}", path.display()));
+        let mut text = std::fs::read_to_string(&path).map_err(|err| cannot("read", err))?;
+        let store_path = self.store.path().join("store.redb");
+        text = text.lines().filter(|line| !line.starts_with("store_path")).map(|line| format!("{line}\n")).collect();
+        text.push_str(&format!("store_path = {}\n", store_path.display()));
+        std::fs::write(&path, text).map_err(|err| cannot("write", err))?;
+        self.fleetd_on()
     }
 
     /// Takes it down.
