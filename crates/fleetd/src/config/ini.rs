@@ -16,9 +16,18 @@ pub struct IniError {
     pub text: String,
 }
 
-/// Keys in lower case with their value and line.
-pub fn parse(text: &str) -> Result<BTreeMap<String, (String, usize)>, IniError> {
-    let mut keys = BTreeMap::new();
+/// What a file says.
+#[derive(Debug, Default)]
+pub struct Ini {
+    /// Keys in lower case with their value and line.
+    pub keys: BTreeMap<String, (String, usize)>,
+    /// The line of the first section, from which on nothing was read.
+    pub section: Option<usize>,
+}
+
+/// Reads a file.
+pub fn parse(text: &str) -> Result<Ini, IniError> {
+    let mut ini = Ini::default();
     let mut lines = text.lines().enumerate();
     while let Some((idx, line)) = lines.next() {
         let mut logical = line.trim().to_owned();
@@ -26,6 +35,7 @@ pub fn parse(text: &str) -> Result<BTreeMap<String, (String, usize)>, IniError> 
             continue;
         }
         if logical.starts_with('[') {
+            ini.section = Some(idx + 1);
             break;
         }
         while logical.ends_with('\\') {
@@ -38,9 +48,9 @@ pub fn parse(text: &str) -> Result<BTreeMap<String, (String, usize)>, IniError> 
         let Some((key, value)) = logical.split_once('=') else {
             return Err(IniError { line: idx + 1, text: logical });
         };
-        keys.insert(key.trim().to_lowercase(), (unquote(value.trim()), idx + 1));
+        ini.keys.insert(key.trim().to_lowercase(), (unquote(value.trim()), idx + 1));
     }
-    Ok(keys)
+    Ok(ini)
 }
 
 fn unquote(value: &str) -> String {
@@ -58,7 +68,7 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, expected: &[(&str, &str)]) {
-        let keys = parse(text).expect("a file that parses");
+        let keys = parse(text).expect("a file that parses").keys;
         let keys: Vec<(&str, &str)> = keys.iter().map(|(key, (value, _))| (key.as_str(), value.as_str())).collect();
         assert_eq!(keys, expected, "{text:?}");
     }
@@ -76,6 +86,8 @@ mod tests {
         check("public_ip=", &[("public_ip", "")]);
         check("a=1\n[section]\nb=2", &[("a", "1")]);
         check("a=1\r\nb=2\r\n", &[("a", "1"), ("b", "2")]);
-        assert_eq!(parse("a=1\nnonsense\n"), Err(IniError { line: 2, text: "nonsense".to_owned() }));
+        assert_eq!(parse("a=1\n[fleet]\nb=2").expect("a file that parses").section, Some(2));
+        let err = parse("a=1\nnonsense\n").expect_err("a line without `=`");
+        assert_eq!(err, IniError { line: 2, text: "nonsense".to_owned() });
     }
 }

@@ -136,9 +136,13 @@ impl Settings {
 
     fn read_file(&mut self, path: &Path) -> Result<(), ConfigError> {
         let text = std::fs::read_to_string(path).map_err(|err| ConfigError::Read { path: path.to_owned(), err })?;
-        let lines =
+        let ini =
             ini::parse(&text).map_err(|err| ConfigError::Syntax { path: path.to_owned(), reason: err.to_string() })?;
-        for (name, (value, line)) in lines {
+        if let Some(line) = ini.section {
+            let path = path.display();
+            self.warnings.push(format!("{path}, line {line}: a section; nothing from here on is read, keys have none"));
+        }
+        for (name, (value, line)) in ini.keys {
             match KEYS.iter().find(|key| key.name == name) {
                 Some(key) => self.set(key, value, Source::File(path.to_owned(), line)),
                 None => self.warnings.push(format!("{}, line {line}: no key is called `{name}`", path.display())),

@@ -118,7 +118,7 @@ mod tests {
     #[track_caller]
     fn check(file: &str, expected: Expect) {
         let mut settings = Settings::default();
-        let lines = super::super::ini::parse(file).expect("a file");
+        let lines = super::super::ini::parse(file).expect("a file").keys;
         for (name, (value, line)) in lines {
             let key = super::super::KEYS.iter().find(|key| key.name == name).expect("a key");
             settings.set(key, value, super::super::Source::File("FILE".into(), line));
