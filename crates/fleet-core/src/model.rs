@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use crate::unit::{Requirements, UnitHash, UnitName};
+use crate::unit::{Requirements, UnitHash, UnitName, WhenIsolated};
 
 /// A moment, in milliseconds since the Unix epoch. Always an argument: nothing in this crate asks a clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -197,6 +197,9 @@ pub struct Placement {
     pub generation: Generation,
     /// The unit's restart counter at that time.
     pub restarts: u64,
+    /// What becomes of the unit when the machine is isolated. It is in the file too; here it is for a machine that has to
+    /// know it when it cannot ask for the file.
+    pub when_isolated: WhenIsolated,
     /// Keep running what runs, start nothing: the unit has another placement, and this order goes when that one is up.
     ///
     /// A leaving order is no placement of its unit: it satisfies no `MachineOf` and is not counted where one placement at

@@ -219,7 +219,9 @@ fn difference(before: &Cluster, after: &Cluster) -> Vec<Delta> {
     deltas
 }
 
-fn only_plan(effects: Vec<Effect>) -> Option<Plan> {
+/// The plan among the effects. When the engine wants to be woken because a machine is lost is not what is asked here.
+fn only_plan(mut effects: Vec<Effect>) -> Option<Plan> {
+    effects.retain(|effect| !matches!(effect, Effect::Wake(_)));
     match effects.as_slice() {
         [] => None,
         [Effect::Write(plan)] => Some(plan.clone()),

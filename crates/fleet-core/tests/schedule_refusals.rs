@@ -254,3 +254,24 @@ fn each_machine_in_a_sentence() {
         "#]],
     );
 }
+
+#[test]
+fn lost_machines() {
+    let text = "A! held; B: d=hdd; C: d=ssd; x on A; y d=nvme on A; z MachineOf=x on A; s WhenIsolated=stop on A";
+    check("x", text, expect![[""]]);
+    check("y", text, expect![[""]]);
+    check("z", &text.replace("held", "gone"), expect![[""]]);
+    // After the grace: `x` may go elsewhere, `s` is held, and what follows it waits with it.
+    check("f", "A! stop-held; B:; s WhenIsolated=stop on A; f MachineOf=s on A", expect![[""]]);
+    check("x", "A! held; x on A", expect![[""]]);
+    check("x", "A! given-up; B: d=hdd; x d=ssd on A", expect![[""]]);
+    check("g", "A! held; B:; g global on A,B", expect![[""]]);
+}
+
+#[test]
+fn cordons_and_leaving_orders() {
+    check("x", "A: cordoned; B: cordoned d=hdd; C: d=hdd; x d=ssd", expect![[""]]);
+    check("g", "A: cordoned; B:; g global on B", expect![[""]]);
+    check_machines("x", "A: cordoned; B:; y leaving B on A; x Conflicts=y", expect![[""]]);
+    check("f", "A:; B:; x leaving A on B; f MachineOf=x Conflicts=b; b on B", expect![[""]]);
+}

@@ -140,7 +140,10 @@ const DECISIONS: &[Row] = &[
         about: "no machines",
         cluster: "x1 on A; x2",
         plan: "",
-        original: Differs { did: "-x1@A", because: "a machine that is lost may be back, and its units still run there" },
+        original: Differs {
+            did: "-x1@A",
+            because: "a machine that is lost may be back, and its units still run there",
+        },
     },
 ];
 

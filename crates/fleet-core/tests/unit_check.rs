@@ -303,6 +303,13 @@ fn text_for_systemd() {
         ("a.service", "[Unit]\nSlice=x\n", Some("s.slice"), "[Unit]\nSlice=x\n\n[Service]\nSlice=s.slice\n"),
         ("a.timer", "[Timer]\nOnBootSec=1\n", Some("fleet-01.slice"), "[Timer]\nOnBootSec=1\n"),
         ("a.slice", "[Slice]\nCPUWeight=1\n", Some("fleet-01.slice"), "[Slice]\nCPUWeight=1\n"),
+        // What must not run twice: bound to the guard, and killed in time.
+        (
+            "a.timer",
+            "[X-Fleet]\nWhenIsolated=stop\n",
+            None,
+            "[X-Fleet]\nWhenIsolated=stop\n\n[Unit]\nBindsTo=fleet-guard.service\nAfter=fleet-guard.service\n",
+        ),
     ] {
         let file = UnitFile::parse(text).expect(text);
         let (canonical, hash) = (file.canonical(), file.hash());
@@ -313,6 +320,34 @@ fn text_for_systemd() {
         let read = UnitFile::parse(&written).expect(&written);
         assert_eq!(read.options()[..file.options().len()], *file.options(), "{written}");
         assert_eq!(UnitHash::of_canonical(&canonical), hash);
+    }
+}
+
+/// A service that must not run twice is killed in time, whatever its file says.
+#[test]
+fn stop_in_time() {
+    for (lines, want) in [
+        ("", Some(25)),
+        ("TimeoutStopSec=10", None),
+        ("TimeoutStopSec=25s", None),
+        ("TimeoutSec=20sec", None),
+        ("TimeoutStopSec=26", Some(25)),
+        ("TimeoutStopSec=1min", Some(25)),
+        ("TimeoutStopSec=infinity", Some(25)),
+        ("TimeoutStopSec=0", Some(25)),
+        ("TimeoutStopSec=", Some(25)),
+        ("TimeoutStopSec=5\nTimeoutSec=90", Some(25)),
+        // Each command has the time for itself, and the signal after them.
+        ("ExecStop=/bin/a", Some(12)),
+        ("ExecStop=/bin/a\nExecStop=/bin/b\nTimeoutStopSec=8", None),
+        ("ExecStop=/bin/a\nExecStop=/bin/b\nTimeoutStopSec=9", Some(8)),
+    ] {
+        let canonical = format!("[Service]\nExecStart=/bin/true\n{lines}\n[X-Fleet]\nWhenIsolated=stop\n");
+        let written = on_disk(&name_of("a.service"), &canonical, None);
+        let guarded = "\n[Unit]\nBindsTo=fleet-guard.service\nAfter=fleet-guard.service\n";
+        let limited = want.map(|seconds| format!("\n[Service]\nTimeoutStopSec={seconds}\n")).unwrap_or_default();
+        let (_, added) = written.split_once(&canonical).expect("the file itself");
+        assert_eq!(added, format!("{guarded}{limited}"), "{lines}");
     }
 }
 

@@ -116,6 +116,7 @@ fn note(machine: &MachineId, event: &Event) {
     match event {
         Event::Disconnected => tracing::warn!(%machine, "lost the connection to systemd; units go on running"),
         Event::Connected => tracing::info!(%machine, "connected to systemd again"),
+        Event::GuardFailed(reason) => tracing::warn!(%machine, reason, "no guard"),
         Event::LookFailed(reason) => tracing::warn!(%machine, reason, "cannot look at the machine"),
         Event::FetchFailed(_, reason) => tracing::warn!(%machine, reason, "cannot fetch unit files"),
         Event::Reported(Err(reason)) => tracing::warn!(%machine, reason, "cannot report unit states"),
@@ -181,6 +182,10 @@ impl Shell {
                 Event::Removed(names.into_iter().zip(results).collect())
             }
             Effect::Report(states) => Event::Reported(self.report(&states, lease).await),
+            Effect::Guard { needed: true } => Event::GuardFailed(
+                "this fleetd arms no guard, so it starts no unit with `WhenIsolated=stop`".to_owned(),
+            ),
+            Effect::Guard { needed: false } => return,
             Effect::Wake(_) => Event::Tick,
         };
         // The receiver is gone only when the agent is: then nobody is left to be told.

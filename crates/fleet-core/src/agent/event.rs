@@ -40,6 +40,13 @@ pub enum Event {
     Reported(Result<(), String>),
     /// The machine's lease is a new one: all that was reported is gone.
     ReportsLost,
+    /// The guard that [`Effect::Guard`] asked for runs, and will as long as this machine has its lease.
+    GuardReady {
+        /// It did not run before: whatever needs it was stopped by systemd when the last one ended.
+        anew: bool,
+    },
+    /// There is no guard, or none any more, and why. The agent asks for it again.
+    GuardFailed(String),
     /// A moment that was asked for with [`Effect::Wake`] has come.
     Tick,
 }
@@ -61,6 +68,12 @@ pub enum Effect {
     Remove(Vec<UnitName>),
     /// Write these states to the store (`None` removes one), in batches; answer with `Reported`.
     Report(Vec<(UnitName, Option<UnitState>)>),
+    /// The guard (`fleet-guard.service`, to which units with `WhenIsolated=stop` are bound) is needed or not: answer with
+    /// `GuardReady` or `GuardFailed` if it is, and see that it runs exactly as long as the machine has its lease.
+    Guard {
+        /// Whether any order is about such a unit.
+        needed: bool,
+    },
     /// Send `Tick` at this moment. Only the newest one counts.
     Wake(Timestamp),
 }

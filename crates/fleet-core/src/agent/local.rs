@@ -15,6 +15,8 @@ pub(super) struct Local {
     pub(super) since: Timestamp,
     pub(super) busy: Option<Busy>,
     pub(super) trouble: Option<Trouble>,
+    /// It was stopped, or is about to be, because the guard ended.
+    pub(super) stopped_by_guard: bool,
     /// Why the last order was carried out badly; empty when it was not.
     pub(super) error: String,
     /// What the store has been told, or is being told.

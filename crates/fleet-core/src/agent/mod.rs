@@ -11,6 +11,7 @@
 //! other; a running unit's file is replaced or removed only after the unit was stopped by its old file.
 
 mod event;
+mod guard;
 mod local;
 mod noun;
 mod step;
@@ -21,6 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 pub use event::{Effect, Event};
+use guard::Guard;
 use local::{Busy, Local, Retry, Trouble, job_error};
 pub use noun::{JobResult, Look, Receipt, UnitStatus, Verb, WriteFile};
 use step::Step;
@@ -59,6 +61,7 @@ pub struct Agent {
     /// How many units' files are being written: starts wait for that.
     n_writing: usize,
     report: ReportState,
+    guard: Guard,
     wake: Option<Timestamp>,
 }
 
@@ -99,6 +102,7 @@ impl Agent {
             look: LookState::Needed,
             n_writing: 0,
             report: ReportState::default(),
+            guard: Guard::default(),
             wake: None,
         }
     }
@@ -116,6 +120,7 @@ impl Agent {
         let mut effects = Vec::new();
         self.look_if_needed(now, &mut effects);
         if self.look == LookState::Known && self.placements.is_some() {
+            self.see_to_guard(now, &mut effects);
             self.pass(now, &mut effects);
         }
         self.report(now, &mut effects);
@@ -199,6 +204,8 @@ impl Agent {
                     self.report.unreported.insert(name.clone());
                 }
             }
+            Event::GuardReady { anew } => self.guard_ready(anew),
+            Event::GuardFailed(_) => self.guard_failed(now),
             Event::Tick => self.wake = None,
         }
     }
@@ -416,6 +423,7 @@ impl Agent {
         for name in std::mem::take(&mut self.dirty) {
             let order = self.placements.as_ref().and_then(|placements| placements.get(&name));
             let local = self.units.entry(name.clone()).or_default();
+            local.forget_start();
             match step::next(order, local, now) {
                 Step::Rest => (),
                 Step::Forget => {
@@ -461,8 +469,8 @@ impl Agent {
             effects.push(Effect::Write(writes));
         }
         for (name, verb, order) in starts {
-            if 0 < self.n_writing || !self.fetching.is_empty() {
-                // Units that need each other come together: wait until all files are there.
+            if 0 < self.n_writing || !self.fetching.is_empty() || !self.may_start(&name) {
+                // Units that need each other come together: wait until all files are there. And for the guard.
                 self.dirty.insert(name);
             } else if let Some(local) = self.units.get_mut(&name) {
                 local.busy = Some(Busy::Running(order));
@@ -528,7 +536,8 @@ impl Agent {
             LookState::Failed(at, _) => Some(at),
             LookState::Needed | LookState::UnderWay(_) | LookState::Known | LookState::Disconnected => None,
         };
-        let next = retries.chain(look).chain(self.report.retry_at).filter(|&at| now < at).min();
+        let next =
+            retries.chain(look).chain(self.report.retry_at).chain(self.guard_retry()).filter(|&at| now < at).min();
         if next.is_some() && next != self.wake {
             self.wake = next;
             effects.extend(next.map(Effect::Wake));

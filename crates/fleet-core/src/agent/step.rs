@@ -39,6 +39,9 @@ pub(super) fn next(order: Option<&Placement>, local: &Local, now: Timestamp) -> 
         return Step::WriteReceipt(receipt.clone());
     }
     let Some(order) = order else { return leave(local) };
+    if order.leaving {
+        return keep_running(local);
+    }
     let receipt = match &local.receipt {
         Some(receipt) if local.on_disk && receipt.hash == order.hash => receipt,
         // Another file, or none, or nobody knows which: stop what runs by its old file, then write.
@@ -59,6 +62,18 @@ pub(super) fn next(order: Option<&Placement>, local: &Local, now: Timestamp) -> 
         TargetState::Launched if receipt.restarts < order.restarts => Step::Run(Verb::Restart, Some(order.clone())),
         TargetState::Launched if !generation_is_done => Step::Run(Verb::Start, Some(order.clone())),
         TargetState::Launched => Step::Rest,
+    }
+}
+
+/// The unit has another placement: what runs of it goes on, and nothing is started.
+///
+/// What does not run any more is noted as never started, so that it is, should this machine get it back.
+fn keep_running(local: &Local) -> Step {
+    match &local.receipt {
+        Some(receipt) if local.on_disk && !local.is_live() && receipt.reached == TargetState::Launched => {
+            Step::WriteReceipt(Receipt { generation: Generation(0), reached: TargetState::Loaded, ..receipt.clone() })
+        }
+        Some(_) | None => Step::Rest,
     }
 }
 

@@ -9,6 +9,7 @@ use rand::{RngExt as _, SeedableRng as _};
 
 use super::*;
 use crate::model::{Generation, TargetState, UnitState};
+use crate::unit::WhenIsolated;
 
 fn canonical(letter: &str) -> String {
     format!("[Service]\nExecStart=/bin/{letter}\n")
@@ -26,8 +27,14 @@ fn name(text: &str) -> UnitName {
     format!("{text}.service").parse().expect("a unit name")
 }
 
-/// `launched:1:0:A`: target, generation, restarts, file.
+/// `launched:1:0:A`: target, generation, restarts, file; at its end `:leaving` for an order on its way out, `:stop` for
+/// `WhenIsolated=stop`.
 fn placement(text: &str) -> Placement {
+    let (text, leaving) = text.strip_suffix(":leaving").map_or((text, false), |text| (text, true));
+    let (text, when_isolated) = match text.strip_suffix(":stop") {
+        Some(text) => (text, WhenIsolated::Stop),
+        None => (text, WhenIsolated::Keep),
+    };
     let parts: Vec<&str> = text.split(':').collect();
     let [target, generation, restarts, file] = parts[..] else { panic!("a placement has four parts: {text}") };
     Placement {
@@ -35,7 +42,8 @@ fn placement(text: &str) -> Placement {
         target: target.parse().expect("a target state"),
         generation: Generation(generation.parse().expect("a number")),
         restarts: restarts.parse().expect("a number"),
-        leaving: false,
+        when_isolated,
+        leaving,
     }
 }
 
@@ -99,6 +107,8 @@ fn event(line: &str) -> Event {
         "unreported" => Event::Reported(Err("store away".to_owned())),
         "disconnected" => Event::Disconnected,
         "connected" => Event::Connected,
+        "guarded" => Event::GuardReady { anew: args == ["anew"] },
+        "unguarded" => Event::GuardFailed("no lease".to_owned()),
         "tick" => Event::Tick,
         other => panic!("no event is called {other}"),
     }
@@ -127,6 +137,7 @@ fn show(effect: &Effect) -> String {
             };
             format!("report {}", list(states.iter().map(one).collect()))
         }
+        Effect::Guard { needed } => format!("guard {}", if *needed { "needed" } else { "needless" }),
         Effect::Wake(at) => format!("wake {}", at.0),
     }
 }
@@ -203,6 +214,162 @@ fn nothing_is_done_before_the_store_and_the_machine_were_seen() {
                 stop a
             status a inactive
             removed a
+        "#]],
+    );
+}
+
+/// The unit has another placement: what runs goes on until the order goes, and nothing is started.
+#[test]
+fn what_is_leaving_goes_on_and_is_not_started() {
+    check(
+        "placements a=launched:1:0:A:leaving b=launched:1:0:B:leaving c=launched:1:0:C:leaving
+         looked a=active,launched:1:0:A b=inactive,loaded:1:0:B
+         reported
+         change a=-
+         status a inactive
+         ran a stop done
+         removed a",
+        expect![[r#"
+            placements a=launched:1:0:A:leaving b=launched:1:0:B:leaving c=launched:1:0:C:leaving
+                look
+            looked a=active,launched:1:0:A b=inactive,loaded:1:0:B
+                report a=active/launched:1 b=inactive/loaded:1
+            reported
+            change a=-
+                stop a
+            status a inactive
+                report a=inactive/launched:1
+            ran a stop done
+                remove a
+            removed a
+        "#]],
+    );
+}
+
+/// It gets the unit back: what ended meanwhile is started again.
+#[test]
+fn what_was_leaving_and_stays_after_all() {
+    check(
+        "placements a=launched:1:0:A:leaving b=launched:1:0:B:leaving
+         looked a=active,launched:1:0:A b=active,launched:1:0:B
+         reported
+         status a inactive
+         receipt a
+         reported
+         change a=launched:1:0:A b=launched:1:0:B
+         status a active
+         ran a start done",
+        expect![[r#"
+            placements a=launched:1:0:A:leaving b=launched:1:0:B:leaving
+                look
+            looked a=active,launched:1:0:A b=active,launched:1:0:B
+                report a=active/launched:1 b=active/launched:1
+            reported
+            status a inactive
+                receipt a=loaded:0:0:A
+                report a=inactive/launched:1
+            receipt a
+            reported
+                report a=inactive/loaded:0
+            change a=launched:1:0:A b=launched:1:0:B
+                start a
+            status a active
+            ran a start done
+                receipt a=launched:1:0:A
+        "#]],
+    );
+}
+
+/// What must not run twice is started only under a guard, and it alone waits for that.
+#[test]
+fn no_start_without_a_guard() {
+    check(
+        "placements s=launched:1:0:A:stop k=launched:1:0:B
+         looked s=inactive,loaded:0:0:A k=inactive,loaded:0:0:B
+         ran k start done
+         unguarded
+         reported
+         @500
+         tick
+         guarded anew
+         status s active
+         ran s start done
+         receipt s
+         change s=-
+         status s inactive
+         ran s stop done
+         removed s",
+        expect![[r#"
+            placements s=launched:1:0:A:stop k=launched:1:0:B
+                look
+            looked s=inactive,loaded:0:0:A k=inactive,loaded:0:0:B
+                guard needed
+                start k
+                report k=inactive/loaded:0 s=inactive/loaded:0
+            ran k start done
+                receipt k=launched:1:0:B
+            unguarded
+                wake 500
+            reported
+                report k=inactive/launched:1
+            tick
+                guard needed
+            guarded anew
+                start s
+            status s active
+            ran s start done
+                receipt s=launched:1:0:A
+            receipt s
+            change s=-
+                guard needless
+                stop s
+            status s inactive
+            ran s stop done
+                remove s
+            removed s
+        "#]],
+    );
+}
+
+/// The guard ended and stopped what it guards; it is started again with a new guard. With the old one, what has ended has
+/// ended by itself.
+#[test]
+fn what_a_guard_stopped_comes_back_with_the_next() {
+    check(
+        "placements s=launched:1:0:A:stop
+         looked s=active,launched:1:0:A
+         guarded
+         reported
+         status s inactive
+         reported
+         unguarded
+         @500
+         tick
+         guarded anew
+         receipt s
+         ran s start done",
+        expect![[r#"
+            placements s=launched:1:0:A:stop
+                look
+            looked s=active,launched:1:0:A
+                guard needed
+                report s=active/launched:1
+            guarded
+            reported
+            status s inactive
+                report s=inactive/launched:1
+            reported
+            unguarded
+                wake 500
+            tick
+                guard needed
+            guarded anew
+                receipt s=loaded:0:0:A
+            receipt s
+                start s
+                report s=inactive/loaded:0
+            ran s start done
+                receipt s=launched:1:0:A
         "#]],
     );
 }
@@ -496,6 +663,8 @@ impl World {
             }
             Effect::Report(_) if fails() => vec![Event::Reported(Err("fault".to_owned()))],
             Effect::Report(_) => vec![Event::Reported(Ok(()))],
+            // No order in these lives is about a unit that needs one.
+            Effect::Guard { .. } => unreachable!("nobody asked for a guard"),
             Effect::Wake(_) => vec![],
         }
     }
@@ -507,6 +676,7 @@ fn random_placement(rng: &mut StdRng, generation: u64) -> Placement {
         target: if rng.random_bool(0.7) { TargetState::Launched } else { TargetState::Loaded },
         generation: Generation(generation),
         restarts: 0,
+        when_isolated: WhenIsolated::Keep,
         leaving: false,
     }
 }

@@ -84,6 +84,7 @@ pub(super) fn order(unit: &Unit) -> Placement {
         target: unit.target,
         generation: unit.generation,
         restarts: unit.restarts,
+        when_isolated: unit.requirements.when_isolated,
         leaving: false,
     }
 }

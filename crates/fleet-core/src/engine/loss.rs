@@ -61,13 +61,17 @@ pub(super) struct Losses {
     clocks: BTreeMap<MachineId, Clock>,
     given_up: BTreeSet<MachineId>,
     alarm: Option<Alarm>,
+    /// The brake was on, and machines that were lost then still are.
+    recovers: bool,
+    /// Since the last update.
+    some_are_back: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Clock {
     /// How far the machine is given up.
     absence: Absence,
-    /// When that began, or when the brake last held it.
+    /// When that began, or when the time for it began anew after the brake.
     since: Timestamp,
 }
 
@@ -80,12 +84,25 @@ impl Losses {
         self.alarm.as_ref()
     }
 
+    pub(super) fn absences(&self) -> BTreeMap<MachineId, Absence> {
+        self.clocks.iter().map(|(id, clock)| (id.clone(), self.absence(id, clock))).collect()
+    }
+
+    fn absence(&self, id: &MachineId, clock: &Clock) -> Absence {
+        if self.given_up.contains(id) { Absence::GivenUp } else { clock.absence }
+    }
+
     /// A full look: who is given up. Of the others it is not known for how long they have been absent.
     pub(super) fn start_anew(&mut self, given_up: BTreeSet<MachineId>, keeps_clocks: bool) {
         self.given_up = given_up;
         if !keeps_clocks {
             self.clocks.clear();
         }
+    }
+
+    /// The machine was present, if only for a moment: when it is lost again, that is another loss.
+    pub(super) fn came_back(&mut self, id: &MachineId) {
+        self.some_are_back |= self.clocks.remove(id).is_some();
     }
 
     pub(super) fn set_given_up(&mut self, id: MachineId, given_up: bool) {
@@ -105,21 +122,25 @@ impl Losses {
         }
         let was_braked = self.alarm.is_some();
         self.alarm = self.judge(&absent, picture.n_present());
-        if was_braked && self.alarm.is_none() {
-            // Those that are left get their grace again: they may be about to return one by one.
-            for clock in self.clocks.values_mut() {
+        self.recovers |= was_braked;
+        if self.recovers && self.alarm.is_none() && (was_braked || self.some_are_back) {
+            // What took so many away is over, and they return one by one: each return gives the others their grace again.
+            for clock in self.clocks.values_mut().filter(|clock| clock.absence < Absence::Gone) {
                 clock.since = now;
             }
         }
-        for (id, clock) in &mut self.clocks {
+        self.some_are_back = false;
+        for clock in self.clocks.values_mut() {
             while let Some((at, next)) = due(&self.config, clock)
                 && at <= now
                 && self.alarm.is_none()
             {
                 *clock = Clock { absence: next, since: at };
             }
-            let absence = if self.given_up.contains(id) { Absence::GivenUp } else { clock.absence };
-            picture.set_absence(id, absence);
+        }
+        self.recovers &= self.clocks.values().any(|clock| clock.absence == Absence::Held);
+        for (id, clock) in &self.clocks {
+            picture.set_absence(id, self.absence(id, clock));
         }
     }
 

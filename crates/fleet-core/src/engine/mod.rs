@@ -25,7 +25,9 @@ pub use event::{Delta, Effect, Event};
 pub use loss::{Alarm, EngineConfig};
 pub use plan::{PlacementWrite, Plan, PlanGroup};
 
-use crate::model::{Absence, Revision, Timestamp};
+use std::collections::BTreeMap;
+
+use crate::model::{Absence, MachineId, Revision, Timestamp};
 use loss::Losses;
 use picture::Picture;
 
@@ -89,6 +91,11 @@ impl Engine {
         self.losses.alarm()
     }
 
+    /// The machines that have orders and are not present, and how far each was given up when it was last planned.
+    pub fn absences(&self) -> BTreeMap<MachineId, Absence> {
+        self.losses.absences()
+    }
+
     /// Takes in one event. Total: an event that does not fit the moment is ignored.
     pub fn handle(&mut self, now: Timestamp, event: Event) -> Vec<Effect> {
         let alarm_before = self.losses.alarm().cloned();
@@ -96,8 +103,6 @@ impl Engine {
         if !matches!(self.state, State::Blind { .. }) {
             self.losses.update(now, &mut self.picture);
             self.plan(&mut effects);
-            // The plan may have taken the last order of an absent machine away, and then there is no clock to wait for.
-            self.losses.update(now, &mut self.picture);
         }
         if self.losses.alarm() != alarm_before.as_ref() {
             effects.push(Effect::Alarm(self.losses.alarm().cloned()));
@@ -119,6 +124,11 @@ impl Engine {
                 }
             }
             Event::Changed { revision, deltas } => {
+                for delta in &deltas {
+                    if let Delta::MachinePut { id, .. } = delta {
+                        self.losses.came_back(id);
+                    }
+                }
                 if matches!(self.state, State::Blind { .. }) || revision <= self.seen {
                     return Vec::new();
                 }

@@ -109,7 +109,8 @@ impl UnitRow {
     pub(super) fn order(&self) -> Placement {
         let unit = self.unit.as_ref().expect("only units that are wanted are placed");
         let Unit { hash, target, generation, restarts, .. } = *unit;
-        Placement { hash, target, generation, restarts, leaving: false }
+        let when_isolated = unit.requirements.when_isolated;
+        Placement { hash, target, generation, restarts, when_isolated, leaving: false }
     }
 
     /// Whether at least one copy of it shall run, rather than at most one.

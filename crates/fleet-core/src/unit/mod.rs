@@ -21,7 +21,7 @@ mod systemd;
 mod value;
 
 pub use check::{CheckedUnit, Strictness, activation_problem, check};
-pub use disk::{on_disk, slice_for};
+pub use disk::{GUARD_UNIT, STOP_WITHIN_S, on_disk, slice_for};
 pub use file::{UnitFile, UnitOption};
 pub use glob::{GLOB_LEN_MAX, Glob, GlobError};
 pub use hash::{UnitHash, UnitHashError};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use fleet_core::engine::Delta;
 use fleet_core::model::{Generation, Machine, MachineId, Placement, TargetState, Unit};
-use fleet_core::unit::{Glob, Requirements, UnitHash, UnitName};
+use fleet_core::unit::{Glob, Requirements, UnitHash, UnitName, WhenIsolated};
 use rand::RngExt as _;
 
 use super::History;
@@ -56,7 +56,7 @@ impl History {
     }
 
     pub(super) fn delta(&mut self, foreign: bool) -> Delta {
-        let n_kinds = if foreign { 12 } else { 10 };
+        let n_kinds = if foreign { 17 } else { 15 };
         match self.rng.random_range(0..n_kinds) {
             0..5 => self.put_unit(),
             5 => Delta::UnitRemoved { name: self.unit_name() },
@@ -64,14 +64,36 @@ impl History {
                 let id = self.machine_id();
                 Delta::MachinePut { id, machine: self.machine() }
             }
-            9 => Delta::MachineRemoved { id: self.machine_id() },
-            10 => {
+            9..11 => Delta::MachineRemoved { id: self.machine_id() },
+            11..14 => self.report(),
+            14 => Delta::GivenUpChanged { id: self.machine_id(), given_up: self.rng.random_bool(0.1) },
+            15 => {
                 let (machine, name) = (self.machine_id(), self.unit_name());
                 let placement = self.placement(&name);
                 Delta::PlacementPut { machine, name, placement }
             }
             _ => Delta::PlacementRemoved { machine: self.machine_id(), name: self.unit_name() },
         }
+    }
+
+    /// What a machine says of a unit; more often than not of one that is placed there, and that it is up.
+    fn report(&mut self) -> Delta {
+        let placed = |(id, units): (&MachineId, &BTreeMap<UnitName, Placement>)| {
+            units.keys().map(|name| (id.clone(), name.clone())).collect::<Vec<_>>()
+        };
+        let mut placed: Vec<(MachineId, UnitName)> = self.store.placements.iter().flat_map(placed).collect();
+        let (machine, name) = if placed.is_empty() || self.rng.random_bool(0.2) {
+            (self.machine_id(), self.unit_name())
+        } else {
+            placed.swap_remove(self.rng.random_range(0..placed.len()))
+        };
+        let newest = self.store.units.get(&name).map_or(Generation(0), |unit| unit.generation);
+        let up = match self.rng.random_range(0..10) {
+            0..2 => None,
+            2..4 => Some(Generation(newest.0.saturating_sub(1))),
+            _ => Some(newest),
+        };
+        Delta::UpChanged { machine, name, up }
     }
 
     fn put_unit(&mut self) -> Delta {
@@ -131,6 +153,9 @@ impl History {
             requires.replaces = vec![Glob::new("[ab].service").expect("valid")];
         }
         requires.global = self.rng.random_bool(0.15);
+        if self.rng.random_bool(0.2) {
+            requires.when_isolated = WhenIsolated::Stop;
+        }
         if self.rng.random_bool(0.01) {
             requires.never.push("MachineOf= names no unit".to_owned());
         }
@@ -151,7 +176,12 @@ impl History {
                 metadata.insert(key.to_owned(), self.one_of(&["1", "2"]).to_owned());
             }
         }
-        Machine { public_ip: self.generation.to_string(), metadata, version: String::new(), cordoned: false }
+        Machine {
+            public_ip: self.generation.to_string(),
+            metadata,
+            version: String::new(),
+            cordoned: self.rng.random_bool(0.1),
+        }
     }
 
     /// An order as it could be in the store: the right one, or an older one.
@@ -162,7 +192,8 @@ impl History {
             target: right.map_or(TargetState::Launched, |unit| unit.target),
             generation: right.map_or(Generation(0), |unit| unit.generation),
             restarts: right.map_or(0, |unit| unit.restarts),
-            leaving: false,
+            when_isolated: right.map_or(WhenIsolated::Keep, |unit| unit.requirements.when_isolated),
+            leaving: self.rng.random_bool(0.2),
         }
     }
 

@@ -10,15 +10,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 
 use fleet_core::check::{self, Violation};
-use fleet_core::engine::{Delta, ECHO_WAIT_MS, Effect, Engine, Event, PlacementWrite, Plan, PlanGroup};
-use fleet_core::model::{Cluster, MachineId, Revision, TargetState, Timestamp};
+use fleet_core::engine::{Delta, ECHO_WAIT_MS, Effect, Engine, EngineConfig, Event, PlacementWrite, Plan, PlanGroup};
+use fleet_core::model::{Absence, Cluster, MachineId, Placement, Revision, TargetState, Timestamp};
 use fleet_core::schedule::{Refusal, Situation, explain};
-use fleet_core::unit::{Form, UnitName};
+use fleet_core::unit::{Form, UnitName, WhenIsolated};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
 /// Histories in one run.
-const N_HISTORIES: u64 = 1_500;
+const N_HISTORIES: u64 = 3_000;
 
 /// Batches of changes in one history; with the histories, more than 10,000 plans are compared in a run.
 const N_BATCHES: usize = 12;
@@ -61,6 +61,12 @@ struct History {
     generation: u64,
     now: Timestamp,
     engine: Engine,
+    config: EngineConfig,
+    /// When the engine wants to be woken.
+    wake: Option<Timestamp>,
+    given_up: BTreeSet<MachineId>,
+    /// Since when machines are absent.
+    lost_at: BTreeMap<MachineId, Timestamp>,
 }
 
 #[expect(clippy::disallowed_methods, reason = "a test may read SEED to repeat one history")]
@@ -87,6 +93,8 @@ fn engine_plans_what_the_judge_plans() {
 fn run(seed: u64, seen: &mut Seen) {
     let _seed_on_panic = SeedOnPanic(seed);
     let mut rng = StdRng::seed_from_u64(seed);
+    let brake_min = if rng.random_bool(0.5) { rng.random_range(0..3) } else { usize::MAX };
+    let config = EngineConfig { brake_min, ..EngineConfig::default() };
     let mut history = History {
         seed,
         n_units: rng.random_range(4..=choices::UNITS.len()),
@@ -96,7 +104,11 @@ fn run(seed: u64, seen: &mut Seen) {
         revision: 1,
         generation: 0,
         now: Timestamp(1_000),
-        engine: Engine::new(),
+        engine: Engine::with_config(config),
+        config,
+        wake: None,
+        given_up: BTreeSet::new(),
+        lost_at: BTreeMap::new(),
     };
     // Some histories begin with a cluster as an earlier engine, or nobody, has left it.
     for _ in 0..history.rng.random_range(0..60) {
@@ -104,12 +116,17 @@ fn run(seed: u64, seen: &mut Seen) {
         history.change(&delta);
     }
     let snapshot = history.snapshot();
-    let effects = history.engine.handle(history.now, snapshot);
+    let effects = history.tell(snapshot);
     history.follow(effects, seen);
     for _ in 0..N_BATCHES {
+        if history.rng.random_bool(0.5) {
+            history.let_time_pass();
+            let effects = history.tell(Event::Tick);
+            history.follow(effects, seen);
+        }
         let deltas = history.deltas();
         let event = history.changed(deltas);
-        let effects = history.engine.handle(history.now, event);
+        let effects = history.tell(event);
         history.follow(effects, seen);
     }
 }
@@ -118,6 +135,8 @@ impl History {
     /// The engine is idle and has said what it wants: judge it, carry it out in one of several ways, until it is at rest.
     fn follow(&mut self, mut effects: Vec<Effect>, seen: &mut Seen) {
         for _ in 0..20 {
+            self.store.absent = self.given_up.iter().map(|id| (id.clone(), Absence::GivenUp)).collect();
+            self.store.absent.extend(self.engine.absences());
             let expected = check::plan(&self.store);
             let plan = match effects.as_slice() {
                 [] => Plan::default(),
@@ -139,6 +158,41 @@ impl History {
         panic!("seed {}: does not come to rest", self.seed);
     }
 
+    /// Lets the engine hear of something and looks at what it does besides planning, which is what is returned.
+    fn tell(&mut self, event: Event) -> Vec<Effect> {
+        if event == Event::Tick && self.wake.is_some_and(|at| at <= self.now) {
+            self.wake = None;
+        }
+        let mut effects = self.engine.handle(self.now, event);
+        for effect in effects.extract_if(.., |effect| matches!(effect, Effect::Wake(_) | Effect::Alarm(_))) {
+            match effect {
+                Effect::Wake(at) => self.wake = Some(at),
+                Effect::Alarm(alarm) => assert_eq!(alarm.as_ref(), self.engine.alarm()),
+                Effect::Write(_) | Effect::Resync => unreachable!("those were left"),
+            }
+        }
+        for (id, absence) in self.engine.absences() {
+            let EngineConfig { grace_ms, stop_allowance_ms, forget_ms, .. } = self.config;
+            let least_ms = match absence {
+                Absence::Held => 0,
+                Absence::StopHeld => grace_ms,
+                Absence::Gone => grace_ms + stop_allowance_ms,
+                Absence::GivenUp if self.given_up.contains(&id) => 0,
+                Absence::GivenUp => grace_ms + stop_allowance_ms + forget_ms,
+            };
+            let lost_at = self.lost_at.get(&id).copied().unwrap_or_default();
+            assert!(lost_at.plus_ms(least_ms) <= self.now, "seed {}: {id} is {absence:?} too early", self.seed);
+        }
+        effects
+    }
+
+    /// Until the next moment that the engine asked for, or some other.
+    fn let_time_pass(&mut self) {
+        let ms = [1_000, 10_000, 30_000, 100_000_000][self.rng.random_range(0..4)];
+        let later = self.now.plus_ms(ms);
+        self.now = self.wake.filter(|at| self.now < *at && self.rng.random_bool(0.7)).unwrap_or(later);
+    }
+
     /// Writes the plan and lets the engine hear of it.
     fn carry_out(&mut self, plan: Plan, seen: &mut Seen) -> Vec<Effect> {
         let way = self.rng.random_range(0..100);
@@ -155,27 +209,32 @@ impl History {
                 let mut echoes: Vec<Event> = plan.groups.chunks(1).map(|group| self.write(group)).collect();
                 let last = echoes.pop().expect("the plan has a group");
                 let until = self.now.plus_ms(ECHO_WAIT_MS);
-                let effects = self.engine.handle(self.now, Event::Written { revision: Revision(self.revision) });
-                assert_eq!(effects, [Effect::Wake(until)]);
+                let effects = self.tell(Event::Written { revision: Revision(self.revision) });
+                assert_eq!(effects, []);
+                assert!(self.wake.is_some_and(|at| at <= until), "nobody would notice that the echo is missing");
                 for echo in echoes {
-                    no_effect(self.engine.handle(self.now, echo));
+                    no_effect(self.tell(echo));
                 }
-                no_effect(self.engine.handle(self.now, Event::Tick));
-                self.engine.handle(self.now, last)
+                no_effect(self.tell(Event::Tick));
+                self.tell(last)
             }
             40..65 => {
                 let echo = self.write(&plan.groups);
-                no_effect(self.engine.handle(self.now, echo));
-                self.engine.handle(self.now, Event::Written { revision: Revision(self.revision) })
+                no_effect(self.tell(echo));
+                self.tell(Event::Written { revision: Revision(self.revision) })
             }
             65..80 => {
+                if self.rng.random_bool(0.3) {
+                    self.let_time_pass();
+                    no_effect(self.tell(Event::Tick));
+                }
                 // Users go on while the plan is on its way; the plan of before is what gets written.
                 let deltas: Vec<Delta> = (0..3).map(|_| self.delta(false)).collect();
                 let event = self.changed(deltas);
-                no_effect(self.engine.handle(self.now, event));
+                no_effect(self.tell(event));
                 let echo = self.write(&plan.groups);
-                no_effect(self.engine.handle(self.now, echo));
-                self.engine.handle(self.now, Event::Written { revision: Revision(self.revision) })
+                no_effect(self.tell(echo));
+                self.tell(Event::Written { revision: Revision(self.revision) })
             }
             80..87 => {
                 let early = self.snapshot();
@@ -184,29 +243,29 @@ impl History {
                 let middle = self.snapshot();
                 let snapshot = if self.rng.random_bool(0.5) { early } else { middle };
                 let is_early = matches!(&snapshot, Event::Snapshot { revision, .. } if revision.0 < self.revision);
-                no_effect(self.engine.handle(self.now, snapshot));
+                no_effect(self.tell(snapshot));
                 if is_early {
-                    no_effect(self.engine.handle(self.now, first));
+                    no_effect(self.tell(first));
                 }
                 let rest = self.write(&plan.groups[n_before..]);
-                no_effect(self.engine.handle(self.now, rest));
-                self.engine.handle(self.now, Event::Written { revision: Revision(self.revision) })
+                no_effect(self.tell(rest));
+                self.tell(Event::Written { revision: Revision(self.revision) })
             }
             87..96 => {
                 let n_written = self.rng.random_range(0..=plan.groups.len());
                 let echo = self.write(&plan.groups[..n_written]);
-                assert_eq!(self.engine.handle(self.now, Event::NotWritten), [Effect::Resync]);
-                no_effect(self.engine.handle(self.now, echo));
+                assert_eq!(self.tell(Event::NotWritten), [Effect::Resync]);
+                no_effect(self.tell(echo));
                 let snapshot = self.snapshot();
-                self.engine.handle(self.now, snapshot)
+                self.tell(snapshot)
             }
             _ => {
                 self.write(&plan.groups);
-                self.engine.handle(self.now, Event::Written { revision: Revision(self.revision) });
+                self.tell(Event::Written { revision: Revision(self.revision) });
                 self.now = self.now.plus_ms(ECHO_WAIT_MS);
-                assert_eq!(self.engine.handle(self.now, Event::Tick), [Effect::Resync]);
+                assert_eq!(self.tell(Event::Tick), [Effect::Resync]);
                 let snapshot = self.snapshot();
-                self.engine.handle(self.now, snapshot)
+                self.tell(snapshot)
             }
         }
     }
@@ -249,9 +308,15 @@ impl History {
                 .store
                 .placements
                 .iter()
-                .filter(|(_, units)| units.contains_key(name))
+                .filter(|(_, units)| units.get(name).is_some_and(|order| !order.leaving))
                 .map(|(id, _)| id.clone())
                 .collect();
+            let is_present = |id: &&MachineId| self.store.machines.contains_key(*id);
+            let is_released = |id: &MachineId| match self.store.absence(id) {
+                None | Some(Absence::Held) => false,
+                Some(Absence::StopHeld) => unit.requirements.when_isolated == WhenIsolated::Keep,
+                Some(Absence::Gone | Absence::GivenUp) => true,
+            };
             let explanation = explain(&self.store, name);
             let able: Vec<&MachineId> = explanation.able().collect();
             let is_wanted = unit.target != TargetState::Inactive && name.form() != Form::Template;
@@ -259,10 +324,16 @@ impl History {
                 Situation::Unknown => false,
                 Situation::Template => name.form() == Form::Template,
                 Situation::Inactive => !is_wanted,
-                Situation::Placed(machine) => is_wanted && on == [machine.clone()],
+                Situation::Placed(machine) => is_wanted && on == [machine.clone()] && is_present(&machine),
+                Situation::Lost(machine) => {
+                    seen.note("explained: lost", true);
+                    let at_rest = !is_released(machine) || able.is_empty();
+                    is_wanted && on == [machine.clone()] && !is_present(&machine) && at_rest
+                }
                 Situation::Waiting => is_wanted && !unit.requirements.global && on.is_empty() && able.is_empty(),
                 Situation::Global(placed) => {
-                    unit.requirements.global && on == *placed && able == on.iter().collect::<Vec<_>>()
+                    let present: Vec<&MachineId> = on.iter().filter(is_present).collect();
+                    unit.requirements.global && able == present && placed.iter().collect::<Vec<_>>() == present
                 }
             };
             assert!(right, "seed {}: {explanation:?} in {}", self.seed, self.show());
@@ -270,6 +341,7 @@ impl History {
                 let what = match refusal {
                     Refusal::Never { .. } => "refused: Never",
                     Refusal::MachineId { .. } => "refused: MachineId",
+                    Refusal::Cordoned => "refused: Cordoned",
                     Refusal::Metadata { .. } => "refused: Metadata",
                     Refusal::Conflict { .. } => "refused: Conflict",
                     Refusal::PeerElsewhere { .. } => "refused: PeerElsewhere",
@@ -302,7 +374,9 @@ impl History {
     }
 
     fn snapshot(&self) -> Event {
-        Event::Snapshot { revision: Revision(self.revision), cluster: self.store.clone() }
+        let absent = self.given_up.iter().map(|id| (id.clone(), Absence::GivenUp)).collect();
+        let cluster = Cluster { absent, ..self.store.clone() };
+        Event::Snapshot { revision: Revision(self.revision), cluster }
     }
 
     fn changed(&mut self, deltas: Vec<Delta>) -> Event {
@@ -318,7 +392,20 @@ impl History {
             Delta::UnitPut { name, unit } => drop(self.store.units.insert(name, unit)),
             Delta::UnitRemoved { name } => drop(self.store.units.remove(&name)),
             Delta::MachinePut { id, machine } => drop(self.store.machines.insert(id, machine)),
-            Delta::MachineRemoved { id } => drop(self.store.machines.remove(&id)),
+            Delta::MachineRemoved { id } => {
+                if self.store.machines.remove(&id).is_some() {
+                    self.lost_at.insert(id, self.now);
+                }
+            }
+            Delta::UpChanged { machine, name, up } => {
+                let units = self.store.up.entry(machine).or_default();
+                match up {
+                    Some(up) => drop(units.insert(name, up)),
+                    None => drop(units.remove(&name)),
+                }
+            }
+            Delta::GivenUpChanged { id, given_up: true } => drop(self.given_up.insert(id)),
+            Delta::GivenUpChanged { id, given_up: false } => drop(self.given_up.remove(&id)),
             Delta::PlacementPut { machine, name, placement } => {
                 self.store.placements.entry(machine).or_default().insert(name, placement);
             }
@@ -329,13 +416,20 @@ impl History {
     fn show(&self) -> String {
         let mut text = format!("revision {}\n", self.revision);
         for (id, machine) in &self.store.machines {
-            text += &format!("  machine {id} {:?}\n", machine.metadata);
+            text += &format!("  machine {id} {:?} {}\n", machine.metadata, machine.cordoned);
         }
         for (name, unit) in &self.store.units {
-            text += &format!("  {name} {} {:?}\n", unit.target, unit.requirements);
+            text += &format!("  {name} {} {} {:?}\n", unit.generation, unit.target, unit.requirements);
         }
         for (id, units) in &self.store.placements {
-            text += &format!("  on {id}: {:?}\n", units.keys().collect::<Vec<_>>());
+            let show = |(name, order): (&UnitName, &Placement)| {
+                format!("{name}{}", if order.leaving { " (leaving)" } else { "" })
+            };
+            let away = self.store.absence(id);
+            text += &format!("  on {id} {away:?}: {:?}\n", units.iter().map(show).collect::<Vec<_>>());
+        }
+        for (id, units) in &self.store.up {
+            text += &format!("  up on {id}: {units:?}\n");
         }
         text
     }

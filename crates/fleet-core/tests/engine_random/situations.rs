@@ -2,8 +2,8 @@
 
 use fleet_core::check::{self, Violation};
 use fleet_core::engine::{PlacementWrite, Plan};
-use fleet_core::model::{Cluster, TargetState};
-use fleet_core::unit::{Requirements, UnitName};
+use fleet_core::model::{Absence, Cluster, TargetState};
+use fleet_core::unit::{Requirements, UnitName, WhenIsolated};
 
 use super::{History, Seen, apply};
 
@@ -39,10 +39,24 @@ impl History {
             seen.note("global unit placed", puts().any(|put| is_global(put.name())));
             seen.note("global unit removed", deletes().any(|delete| is_global(delete.name())));
             seen.note("unit that is gone removed", deletes().any(|delete| requires(delete.name()).is_none()));
+            let is_lost = |write: &PlacementWrite| !self.store.machines.contains_key(write.machine());
+            let keeps =
+                |name: &UnitName| requires(name).is_some_and(|requires| requires.when_isolated == WhenIsolated::Keep);
+            let was_leaving = |write: &PlacementWrite| {
+                let order = self.store.placements.get(write.machine()).and_then(|units| units.get(write.name()));
+                order.is_some_and(|order| order.leaving)
+            };
+            seen.note("removed from a lost machine", deletes().any(|delete| is_lost(delete)));
+            seen.note("order renewed on a lost machine", puts().any(|put| put.places() && is_lost(put)));
+            seen.note("placed elsewhere, leaving", puts().any(|put| !put.places()));
+            seen.note("several leave together", 1 < puts().filter(|put| !put.places()).count());
             seen.note(
-                "removed from a lost machine",
-                deletes().any(|delete| !self.store.machines.contains_key(delete.machine())),
+                "placed elsewhere, stopped there before",
+                moved.iter().any(|put| !keeps(put.name()) && deletes().any(|delete| is_lost(delete))),
             );
+            let ended = |delete: &&PlacementWrite| was_leaving(delete) && keeps(delete.name());
+            seen.note("a leaving order ends", deletes().any(|delete| ended(&delete)));
+            seen.note("a leaving order becomes a placement again", puts().any(|put| put.places() && was_leaving(put)));
             let news_with = |has: fn(&Requirements) -> bool| news().any(|put| requires(put.name()).is_some_and(has));
             seen.note("placed by MachineID", news_with(|requires| requires.machine_id.is_some()));
             seen.note("placed by metadata", news_with(|requires| !requires.metadata.is_empty()));
@@ -91,6 +105,12 @@ impl History {
                     }),
             );
         }
+        let released = |absence| self.store.absent.values().any(|have| *have == absence);
+        seen.note("planned with one held", released(Absence::Held));
+        seen.note("planned with one held for stop", released(Absence::StopHeld));
+        seen.note("planned with one gone", released(Absence::Gone));
+        seen.note("planned with one given up", released(Absence::GivenUp));
+        seen.note("planned under the brake", self.engine.alarm().is_some());
         seen.note("placed twice at first", check::invariants(&self.store).iter().any(Violation::is_wrong_always));
     }
 }

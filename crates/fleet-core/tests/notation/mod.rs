@@ -122,6 +122,7 @@ fn put_unit(cluster: &mut Cluster, entry: &str) {
             }
         }
     }
+    let when_isolated = requires.when_isolated;
     unit.requirements = requires.into();
     for id in on.split(',').filter(|id| !id.is_empty()) {
         let mut placement = Placement {
@@ -130,6 +131,7 @@ fn put_unit(cluster: &mut Cluster, entry: &str) {
             target: if unit.target == TargetState::Inactive { TargetState::Launched } else { unit.target },
             generation: unit.generation,
             restarts: 0,
+            when_isolated,
             leaving: false,
         };
         if is_stale {
@@ -140,7 +142,8 @@ fn put_unit(cluster: &mut Cluster, entry: &str) {
     }
     for id in leaving.split(',').filter(|id| !id.is_empty()) {
         let generation = unit.generation;
-        let placement = Placement { hash, target: TargetState::Launched, generation, restarts: 0, leaving: true };
+        let (target, restarts, leaving) = (TargetState::Launched, 0, true);
+        let placement = Placement { hash, target, generation, restarts, when_isolated, leaving };
         cluster.placements.entry(machine_id(id)).or_default().insert(name.clone(), placement);
     }
     for id in up.split(',').filter(|id| !id.is_empty()) {

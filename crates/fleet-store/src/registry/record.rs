@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use fleet_core::model::{Generation, Placement, TargetState, Timestamp, UnitState};
-use fleet_core::unit::{UnitFile, UnitHash, UnitName};
+use fleet_core::unit::{UnitFile, UnitHash, UnitName, WhenIsolated};
 use serde::{Deserialize, Serialize};
 
 use super::value::{VALUE_VERSION, Value, ValueError, field, from_json, to_json};
@@ -269,6 +269,8 @@ struct PlacementWire {
     restarts: u64,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     leaving: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    stop_when_isolated: bool,
 }
 
 impl Value for Placement {
@@ -280,6 +282,7 @@ impl Value for Placement {
             generation: self.generation.0,
             restarts: self.restarts,
             leaving: self.leaving,
+            stop_when_isolated: self.when_isolated == WhenIsolated::Stop,
         })
     }
 
@@ -300,6 +303,7 @@ impl Value for Placement {
             generation: Generation(wire.generation),
             restarts: wire.restarts,
             leaving: wire.leaving,
+            when_isolated: if wire.stop_when_isolated { WhenIsolated::Stop } else { WhenIsolated::Keep },
         })
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use expect_test::Expect;
 use fleet_core::model::{MachineId, Placement, TargetState, Timestamp};
-use fleet_core::unit::{UnitFile, UnitName};
+use fleet_core::unit::{UnitFile, UnitName, WhenIsolated};
 use fleet_store::mem::Mem;
 use fleet_store::registry::ops::{self, NewUnit, OpsError, PlacementChange};
 use fleet_store::registry::{Key, MachineRecord, UnitRecord, View};
@@ -95,7 +95,7 @@ pub fn replace(view: &View, unit: &str, text: &str, target: TargetState) -> Resu
 /// The order that follows from the unit as it is.
 pub fn placed(view: &View, machine: &str, unit: &str) -> PlacementChange {
     let UnitRecord { hash, generation, restarts, .. } = view.units()[&name(unit)].clone();
-    let placement = Placement { hash, target: TargetState::Launched, generation, restarts, leaving: false };
+    let placement = Placement { hash, target: TargetState::Launched, generation, restarts, when_isolated: WhenIsolated::Keep, leaving: false };
     PlacementChange { machine: id(machine), unit: name(unit), placement: Some(placement) }
 }
 

@@ -5,9 +5,9 @@ use std::fmt::{Debug, Write as _};
 
 use expect_test::{Expect, expect};
 use fleet_core::model::{Generation, Placement, TargetState, Timestamp, UnitState};
-use fleet_core::unit::{UnitFile, UnitHash};
+use fleet_core::unit::{UnitFile, UnitHash, WhenIsolated};
 use fleet_store::registry::{
-    FileRecord, Key, LeaderRecord, MachineRecord, MetadataKey, MetadataRecord, TemplateRef, UnitRecord, Value,
+    CordonRecord, FileRecord, GivenUpRecord, Key, LeaderRecord, MachineRecord, MetadataKey, MetadataRecord, TemplateRef, UnitRecord, Value,
 };
 
 const HASH: &str = "0123456789abcdef0123456789abcdef01234567";
@@ -30,6 +30,8 @@ fn keys() {
         ("machines/m1/", "unknown"),
         ("machines/", "unknown"),
         ("machines/..", "unknown"),
+        ("cordon/m1", "Cordon(m1)"),
+        ("given-up/m1", "GivenUp(m1)"),
         ("metadata/m1/disk", "Metadata(m1, MetadataKey(\"disk\"))"),
         ("metadata/m1/a.b-c_D", "Metadata(m1, MetadataKey(\"a.b-c_D\"))"),
         ("metadata/m1/..", "unknown"),
@@ -159,6 +161,7 @@ fn placements_states_and_the_leader() {
         target: TargetState::Loaded,
         generation: Generation(u64::MAX),
         restarts: 0,
+        when_isolated: WhenIsolated::Keep,
         leaving: false,
     };
     golden(
@@ -167,6 +170,15 @@ fn placements_states_and_the_leader() {
             r#"{"v":1,"hash":"0123456789abcdef0123456789abcdef01234567","target":"loaded","generation":18446744073709551615,"restarts":0}"#
         ]],
     );
+    let leaving = Placement { when_isolated: WhenIsolated::Stop, leaving: true, ..placement };
+    golden(
+        &leaving,
+        &expect![[
+            r#"{"v":1,"hash":"0123456789abcdef0123456789abcdef01234567","target":"loaded","generation":18446744073709551615,"restarts":0,"leaving":true,"stop_when_isolated":true}"#
+        ]],
+    );
+    golden(&CordonRecord { since: Timestamp(7) }, &expect![[r#"{"v":1,"since_ms":7}"#]]);
+    golden(&GivenUpRecord { since: Timestamp(7) }, &expect![[r#"{"v":1,"since_ms":7}"#]]);
     let state = UnitState {
         load: "loaded".to_owned(),
         active: "failed".to_owned(),

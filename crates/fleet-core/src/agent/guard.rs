@@ -1,0 +1,91 @@
+//! The guard: what stops the units that must not run twice when this machine loses its lease.
+//!
+//! It is a unit of systemd's that the shell arms, so that it works without `fleetd`. The agent says whether it is needed,
+//! starts nothing of that kind without it, and starts again what it stopped.
+
+use super::local::Local;
+use super::{Agent, Effect, pause_ms};
+use crate::model::{Generation, Placement, TargetState, Timestamp};
+use crate::unit::{UnitName, WhenIsolated};
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) enum Guard {
+    /// Nobody needs it.
+    #[default]
+    Needless,
+    /// It was asked for, after so many failures.
+    Asked(u32),
+    Ready,
+    /// It could not be had; it is asked for again at this moment.
+    Failed(Timestamp, u32),
+}
+
+/// Whether the order is about a unit that must run under the guard.
+fn is_guarded(order: &Placement) -> bool {
+    order.when_isolated == WhenIsolated::Stop && !order.leaving
+}
+
+impl Agent {
+    /// Asks for the guard, or says that it is not needed any more.
+    pub(super) fn see_to_guard(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        let needed = self.placements.iter().flatten().any(|(_, order)| is_guarded(order));
+        let next = match (needed, &self.guard) {
+            (true, Guard::Needless) => Guard::Asked(0),
+            (true, Guard::Failed(at, failures)) if *at <= now => Guard::Asked(*failures),
+            (false, Guard::Asked(_) | Guard::Ready | Guard::Failed(..)) => Guard::Needless,
+            (true, Guard::Asked(_) | Guard::Ready | Guard::Failed(..)) | (false, Guard::Needless) => return,
+        };
+        self.guard = next;
+        effects.push(Effect::Guard { needed });
+    }
+
+    pub(super) fn guard_ready(&mut self, anew: bool) {
+        if self.guard == Guard::Needless {
+            return;
+        }
+        self.guard = Guard::Ready;
+        for (name, order) in self.placements.iter().flatten().filter(|(_, order)| is_guarded(order)) {
+            self.dirty.insert(name.clone());
+            let Some(local) = self.units.get_mut(name) else { continue };
+            if anew && order.target == TargetState::Launched {
+                local.stopped_by_guard = true;
+            }
+        }
+    }
+
+    pub(super) fn guard_failed(&mut self, now: Timestamp) {
+        let failures = match &self.guard {
+            Guard::Needless => return,
+            Guard::Asked(failures) | Guard::Failed(_, failures) => failures + 1,
+            Guard::Ready => 1,
+        };
+        self.guard = Guard::Failed(now.plus_ms(pause_ms(failures)), failures);
+    }
+
+    /// Whether the unit may be started now.
+    pub(super) fn may_start(&self, name: &UnitName) -> bool {
+        let order = self.placements.as_ref().and_then(|placements| placements.get(name));
+        !order.is_some_and(is_guarded) || self.guard == Guard::Ready
+    }
+
+    pub(super) fn guard_retry(&self) -> Option<Timestamp> {
+        match self.guard {
+            Guard::Failed(at, _) => Some(at),
+            Guard::Needless | Guard::Asked(_) | Guard::Ready => None,
+        }
+    }
+}
+
+impl Local {
+    /// Notes a unit that ended with its guard as never started, so that it is started again.
+    pub(super) fn forget_start(&mut self) {
+        if !self.stopped_by_guard || self.busy.is_some() || self.is_live() {
+            return;
+        }
+        self.stopped_by_guard = false;
+        if let Some(receipt) = self.receipt.as_mut().filter(|receipt| receipt.reached == TargetState::Launched) {
+            (receipt.generation, receipt.reached) = (Generation(0), TargetState::Loaded);
+            self.receipt_unsaved = true;
+        }
+    }
+}
