@@ -103,9 +103,9 @@ impl Need {
             |program: &&str| if program.contains('/') { Path::new(program).is_file() } else { in_path(program) };
         match self.programs.iter().any(|program| program.contains('/')) {
             // Alternatives.
-            true => self.programs.iter().any(|program| is_there(program)),
+            true => self.programs.iter().any(&is_there),
             // All of them.
-            false => self.programs.iter().all(|program| is_there(program)),
+            false => self.programs.iter().all(&is_there),
         }
     }
 }
