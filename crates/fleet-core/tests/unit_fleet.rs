@@ -182,7 +182,7 @@ const REQUIREMENTS: &[Row] = &[
     (FOO, "Global=true␤WhenIsolated=stop", "global, stop when isolated", Fine),
     (FOO, "WhenIsolated=Stop", "", Refused("`WhenIsolated=Stop`: neither keep nor stop")),
     (FOO, "WhenIsolated=", "", Refused("neither keep nor stop")),
-    (FOO, "WhenIsolated=stop␤WhenIsolated=halt", "stop when isolated", Refused("`WhenIsolated=halt`")),
+    (FOO, "WhenIsolated=halt␤WhenIsolated=stop", "stop when isolated", Refused("`WhenIsolated=halt`")),
     ("web@stop.service", "WhenIsolated=%i", "stop when isolated", Fine),
     ("web@.service", "WhenIsolated=%i", "", Fine),
     ("web@.service", "MachineOf=%n", "", Refused("a unit is always on its own machine")),

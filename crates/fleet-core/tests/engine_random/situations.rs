@@ -46,13 +46,13 @@ impl History {
                 let order = self.store.placements.get(write.machine()).and_then(|units| units.get(write.name()));
                 order.is_some_and(|order| order.leaving)
             };
-            seen.note("removed from a lost machine", deletes().any(|delete| is_lost(delete)));
+            seen.note("removed from a lost machine", deletes().any(is_lost));
             seen.note("order renewed on a lost machine", puts().any(|put| put.places() && is_lost(put)));
             seen.note("placed elsewhere, leaving", puts().any(|put| !put.places()));
             seen.note("several leave together", 1 < puts().filter(|put| !put.places()).count());
             seen.note(
                 "placed elsewhere, stopped there before",
-                moved.iter().any(|put| !keeps(put.name()) && deletes().any(|delete| is_lost(delete))),
+                moved.iter().any(|put| !keeps(put.name()) && deletes().any(is_lost)),
             );
             let ended = |delete: &&PlacementWrite| was_leaving(delete) && keeps(delete.name());
             seen.note("a leaving order ends", deletes().any(|delete| ended(&delete)));

@@ -95,7 +95,14 @@ pub fn replace(view: &View, unit: &str, text: &str, target: TargetState) -> Resu
 /// The order that follows from the unit as it is.
 pub fn placed(view: &View, machine: &str, unit: &str) -> PlacementChange {
     let UnitRecord { hash, generation, restarts, .. } = view.units()[&name(unit)].clone();
-    let placement = Placement { hash, target: TargetState::Launched, generation, restarts, when_isolated: WhenIsolated::Keep, leaving: false };
+    let placement = Placement {
+        hash,
+        target: TargetState::Launched,
+        generation,
+        restarts,
+        when_isolated: WhenIsolated::Keep,
+        leaving: false,
+    };
     PlacementChange { machine: id(machine), unit: name(unit), placement: Some(placement) }
 }
 

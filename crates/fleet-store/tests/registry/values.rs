@@ -7,7 +7,8 @@ use expect_test::{Expect, expect};
 use fleet_core::model::{Generation, Placement, TargetState, Timestamp, UnitState};
 use fleet_core::unit::{UnitFile, UnitHash, WhenIsolated};
 use fleet_store::registry::{
-    CordonRecord, FileRecord, GivenUpRecord, Key, LeaderRecord, MachineRecord, MetadataKey, MetadataRecord, TemplateRef, UnitRecord, Value,
+    CordonRecord, FileRecord, GivenUpRecord, Key, LeaderRecord, MachineRecord, MetadataKey, MetadataRecord,
+    TemplateRef, UnitRecord, Value,
 };
 
 const HASH: &str = "0123456789abcdef0123456789abcdef01234567";
