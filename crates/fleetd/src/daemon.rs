@@ -73,7 +73,9 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
     for listener in listeners {
         parts.spawn(api::serve(api.clone(), listener));
     }
-    let id = config.machines.first().map_or_else(String::new, |machine| machine.id.to_string());
+    // The boot tells this process's restart from another machine with the same ID: those two must not take the lead for
+    // their own from each other.
+    let id = config.machines.first().map_or_else(String::new, |machine| format!("{} {}", machine.id, boot_id()));
     for machine in config.machines.iter().cloned() {
         parts.spawn(serve_machine(machine, Arc::clone(&store), config.clone()));
     }
