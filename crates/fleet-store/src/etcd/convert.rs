@@ -234,6 +234,18 @@ mod tests {
     }
 
     #[test]
+    fn guards_alone_ask_the_majority() {
+        let guards = vec![Guard::Absent("a".to_owned())];
+        let alone = space().txn(&Txn { guards: guards.clone(), writes: Vec::new() });
+        for branch in [&alone.success, &alone.failure] {
+            assert!(matches!(branch[..], [RequestOp { request: Some(Request::Range(_)) }]), "{branch:?}");
+        }
+        let writes = vec![Write::Delete { key: "a".to_owned() }];
+        let with_writes = space().txn(&Txn { guards, writes });
+        assert_eq!((with_writes.success.len(), with_writes.failure.len()), (1, 0));
+    }
+
+    #[test]
     fn a_revision_of_zero_never_holds() {
         for guard in
             [Guard::ModRevision("a".to_owned(), Revision(0)), Guard::CreateRevision("a".to_owned(), Revision(0))]

@@ -110,9 +110,6 @@ impl EtcdWatch {
             return Ok(());
         }
         let now = revision(header.revision);
-        if header.cluster_id != self.cluster_id {
-            return Err(StoreError::Rewound { seen: self.known, now });
-        }
         if message.events.is_empty() {
             // News that nothing has happened up to here: a watch of keys that rarely change stays ahead of compaction.
             // (The revision in a message *with* events may be far ahead of these: more of them may be to come.)

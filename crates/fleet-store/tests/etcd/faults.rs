@@ -118,6 +118,26 @@ async fn a_lost_answer_is_not_a_lost_write_and_repeating_it_is_harmless() {
     assert!(view.units().contains_key(&unit), "{view:?}");
 }
 
+/// Asking the next endpoint would find the guard broken by the very write, and the writer would take it for somebody else's.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_whose_answer_was_lost_goes_to_no_other_endpoint() {
+    let server = Server::start();
+    let (first, second) = (Proxy::to(&server.url()).await, Proxy::to(&server.url()).await);
+    let store = store(&[first.url(), second.url()]).await;
+    // Let the first one be preferred.
+    second.set(Answers::Cut);
+    store.read(&all()).await.expect("a read");
+    second.set(Answers::Pass);
+    first.set(Answers::Hold);
+    let lost = store.commit(&create("b", "1")).await;
+    assert!(matches!(&lost, Err(StoreError::Unavailable(why)) if why.contains("may have happened")), "{lost:?}");
+    // The next request does not wait for the one that kept silent.
+    let asked = Instant::now();
+    let snapshot = store.read(&Keys::One("b".to_owned())).await.expect("a read");
+    assert_eq!(snapshot.kvs.iter().map(text).collect::<Vec<_>>(), ["1"]);
+    assert!(asked.elapsed() < REQUEST_TIMEOUT, "{:?}", asked.elapsed());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cut_in_the_middle_of_a_write_is_told() {
     let server = Server::start();
@@ -153,6 +173,38 @@ async fn slow_answers_are_answers() {
     assert_eq!(store.keep_alive(lease).await, Ok(()));
     for expected in expected {
         assert_eq!(news(&mut *watch).await, Ok(expected));
+    }
+}
+
+/// etcd sends 1,000 revisions of the past at a time, each message under the revision of the present: who takes that for what
+/// it has received leaves the rest out.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cut_while_catching_up_leaves_nothing_out() {
+    const N_WRITES: u64 = 2_500;
+    const N_WRITERS: u64 = 50;
+    let server = Server::start();
+    let proxy = Proxy::to(&server.url()).await;
+    let (far, near) = (store(&[proxy.url()]).await, store(&[server.url()]).await);
+    let first = write(&near, "a", "first").await;
+    let mut writers = tokio::task::JoinSet::new();
+    for _ in 0..N_WRITERS {
+        let near = near.clone();
+        writers.spawn(async move {
+            // Too much to be under way all at once.
+            let value = "x".repeat(1_000);
+            for _ in 0..N_WRITES / N_WRITERS {
+                write(&near, "a", &value).await;
+            }
+        });
+    }
+    writers.join_all().await;
+    let mut watch = watch(&far, first).await;
+    for n in 0..=N_WRITES {
+        let (at, _) = news(&mut *watch).await.expect("news");
+        assert_eq!(at, Revision(first.0 + n));
+        if n == 0 {
+            proxy.cut_once();
+        }
     }
 }
 

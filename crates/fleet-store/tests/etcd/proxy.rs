@@ -27,6 +27,8 @@ struct Rule {
     server: String,
     /// Connections that were accepted at a lower count are stranded.
     n_strandings: u64,
+    /// Connections that were accepted at a lower count are cut.
+    n_cuts: u64,
 }
 
 /// The piece of network. It ends when dropped.
@@ -41,7 +43,7 @@ impl Proxy {
     pub async fn to(url: &str) -> Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("its address");
-        let rule = watch::Sender::new(Rule { answers: Answers::Pass, server: host(url), n_strandings: 0 });
+        let rule = watch::Sender::new(Rule { answers: Answers::Pass, server: host(url), n_strandings: 0, n_cuts: 0 });
         let mut tasks = JoinSet::new();
         let rules = rule.subscribe();
         tasks.spawn(async move {
@@ -69,6 +71,11 @@ impl Proxy {
         self.rule.send_modify(|rule| rule.n_strandings += 1);
     }
 
+    /// Cuts what is open; new connections work.
+    pub fn cut_once(&self) {
+        self.rule.send_modify(|rule| rule.n_cuts += 1);
+    }
+
     /// Cuts what is open; new connections go to the server at this URL.
     pub fn move_to(&self, url: &str) {
         self.rule.send_modify(|rule| rule.server = host(url));
@@ -81,8 +88,8 @@ fn host(url: &str) -> String {
 
 /// Errors end the connection, as they do in a real network.
 async fn serve(client: TcpStream, mut rules: watch::Receiver<Rule>) {
-    let Rule { server, n_strandings, .. } = rules.borrow_and_update().clone();
-    let is_over = |rule: &Rule| rule.answers == Answers::Cut || rule.server != server;
+    let Rule { server, n_strandings, n_cuts, .. } = rules.borrow_and_update().clone();
+    let is_over = |rule: &Rule| rule.answers == Answers::Cut || rule.server != server || n_cuts < rule.n_cuts;
     if is_over(&rules.borrow()) {
         return;
     }

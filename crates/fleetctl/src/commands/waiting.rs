@@ -101,13 +101,20 @@ impl<F: FnMut(&str, Option<&v2::Unit>) -> Result<(), CommandError>> Waiter<'_, '
         let mut quiet_is_over = Box::pin(tokio::time::sleep_until(quiet_until)).fuse();
         let mut stream = self.open().await?;
         let mut n_reconnects = 0;
+        let mut has_news = false;
         while !self.pending.is_empty() {
             tokio::select! {
+                biased;
+                how = self.signals.next() => return Err(self.interrupted(how)),
+                () = &mut out_of_time => {
+                    self.report_timed_out();
+                    return Ok(self.exit);
+                }
                 event = stream.next() => match event {
                     Some(Ok(event)) => {
                         n_reconnects = 0;
                         self.look_at(&event).await?;
-                        self.speak();
+                        has_news = true;
                     }
                     lost => {
                         n_reconnects += 1;
@@ -118,11 +125,12 @@ impl<F: FnMut(&str, Option<&v2::Unit>) -> Result<(), CommandError>> Waiter<'_, '
                     self.show_bar();
                     self.speak();
                 }
-                () = &mut out_of_time => {
-                    self.report_timed_out();
-                    return Ok(self.exit);
+                // Last: what to say is made of all units that are waited for, so not once for each of a thousand changes
+                // that came together.
+                () = future::ready(()), if has_news => {
+                    has_news = false;
+                    self.speak();
                 }
-                how = self.signals.next() => return Err(self.interrupted(how)),
             }
         }
         Ok(self.exit)
