@@ -104,12 +104,9 @@ impl<F: FnMut(&str, Option<&v2::Unit>) -> Result<(), CommandError>> Waiter<'_, '
         let mut has_news = false;
         while !self.pending.is_empty() {
             tokio::select! {
+                // In this order: what has arrived counts, also when the limit is over just then.
                 biased;
                 how = self.signals.next() => return Err(self.interrupted(how)),
-                () = &mut out_of_time => {
-                    self.report_timed_out();
-                    return Ok(self.exit);
-                }
                 event = stream.next() => match event {
                     Some(Ok(event)) => {
                         n_reconnects = 0;
@@ -121,6 +118,10 @@ impl<F: FnMut(&str, Option<&v2::Unit>) -> Result<(), CommandError>> Waiter<'_, '
                         stream = self.reopen(n_reconnects, lost.and_then(Result::err)).await?;
                     }
                 },
+                () = &mut out_of_time => {
+                    self.report_timed_out();
+                    return Ok(self.exit);
+                }
                 () = &mut quiet_is_over => {
                     self.show_bar();
                     self.speak();
