@@ -258,52 +258,96 @@ fn each_machine_in_a_sentence() {
 #[test]
 fn lost_machines() {
     let text = "A! held; B: d=hdd; C: d=ssd; x on A; y d=nvme on A; z MachineOf=x on A; s WhenIsolated=stop on A";
-    check("x", text, expect![[r#"
+    check(
+        "x",
+        text,
+        expect![[r#"
         x.service is placed on A, which is lost, together with z.service: 2 of 2 machines can take it, when its own has been lost for long enough
-    "#]]);
-    check("y", text, expect![[r#"
+    "#]],
+    );
+    check(
+        "y",
+        text,
+        expect![[r#"
         y.service is placed on A, which is lost: none of 2 machines can take it
           2 machines: MachineMetadata=d=nvme (has d=hdd, has d=ssd)
-    "#]]);
-    check("z", &text.replace("held", "gone"), expect![[r#"
+    "#]],
+    );
+    check(
+        "z",
+        &text.replace("held", "gone"),
+        expect![[r#"
         z.service is placed on A, which is lost, together with x.service: 2 of 2 machines can take it, when its own has been lost for long enough
-    "#]]);
+    "#]],
+    );
     // After the grace: `x` may go elsewhere, `s` is held, and what follows it waits with it.
-    check("f", "A! stop-held; B:; s WhenIsolated=stop on A; f MachineOf=s on A", expect![[r#"
+    check(
+        "f",
+        "A! stop-held; B:; s WhenIsolated=stop on A; f MachineOf=s on A",
+        expect![[r#"
         f.service is placed on A, which is lost: the only machine cannot take it
           1 machine: MachineOf=s.service (it is on A)
-    "#]]);
-    check("x", "A! held; x on A", expect![[r#"
+    "#]],
+    );
+    check(
+        "x",
+        "A! held; x on A",
+        expect![[r#"
         x.service is placed on A, which is lost: there is no other machine
-    "#]]);
-    check("x", "A! given-up; B: d=hdd; x d=ssd on A", expect![[r#"
+    "#]],
+    );
+    check(
+        "x",
+        "A! given-up; B: d=hdd; x d=ssd on A",
+        expect![[r#"
         x.service waits: the only machine cannot take it
           1 machine: MachineMetadata=d=ssd (has d=hdd)
-    "#]]);
-    check("g", "A! held; B:; g global on A,B", expect![[r#"
+    "#]],
+    );
+    check(
+        "g",
+        "A! held; B:; g global on A,B",
+        expect![[r#"
         g.service is global and placed on 1 of 1 machine
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn cordons_and_leaving_orders() {
-    check("x", "A: cordoned; B: cordoned d=hdd; C: d=hdd; x d=ssd", expect![[r#"
+    check(
+        "x",
+        "A: cordoned; B: cordoned d=hdd; C: d=hdd; x d=ssd",
+        expect![[r#"
         x.service waits: none of 3 machines can take it
           3 machines: MachineMetadata=d=ssd (has d=hdd, has no d)
           2 machines: cordoned
-    "#]]);
-    check("g", "A: cordoned; B:; g global on B", expect![[r#"
+    "#]],
+    );
+    check(
+        "g",
+        "A: cordoned; B:; g global on B",
+        expect![[r#"
         g.service is global and placed on 1 of 2 machines
           1 machine: cordoned
-    "#]]);
-    check_machines("x", "A: cordoned; B:; y leaving B on A; x Conflicts=y", expect![[r#"
+    "#]],
+    );
+    check_machines(
+        "x",
+        "A: cordoned; B:; y leaving B on A; x Conflicts=y",
+        expect![[r#"
         A is cordoned
         A conflicts with y.service
         B conflicts with y.service
-    "#]]);
-    check("f", "A:; B:; x leaving A on B; f MachineOf=x Conflicts=b; b on B", expect![[r#"
+    "#]],
+    );
+    check(
+        "f",
+        "A:; B:; x leaving A on B; f MachineOf=x Conflicts=b; b on B",
+        expect![[r#"
         f.service waits: none of 2 machines can take it
           1 machine: Conflicts=b.service (b.service)
           1 machine: MachineOf=x.service (it is on B)
-    "#]]);
+    "#]],
+    );
 }
