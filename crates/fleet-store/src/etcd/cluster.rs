@@ -33,6 +33,10 @@ const CONNECT_WAIT_MAX: Duration = Duration::from_secs(1);
 /// time for the request). An election takes one to two seconds with etcd's defaults.
 const ROUND_PAUSE: Duration = Duration::from_millis(200);
 
+/// How often one try of a request logs in. Twice is for a token that the server has forgotten; three times because etcd 3.4
+/// was seen (once in some hundred times, while users were being switched off and on) to refuse a token just given.
+const LOGINS_MAX: u32 = 3;
+
 /// How often an open connection is pinged, so that a partition under a watch is noticed. Not below 5 s, which etcd takes for
 /// an attack by default (`--grpc-keepalive-min-time`); and only while something is open, for the same reason.
 const PING_INTERVAL: Duration = Duration::from_secs(6);
@@ -201,14 +205,16 @@ impl Cluster {
     where
         Answer: Future<Output = Result<T, Failure>>,
     {
-        let token = self.log_in(member).await?;
-        match self.limited(member, line, ask(member.connection(line, token))).await {
-            Err(failure) if failure.wants_token() && self.user.is_some() => {
-                self.log_out().await;
-                let token = self.log_in(member).await?;
-                self.limited(member, line, ask(member.connection(line, token))).await
+        let mut n_logins = 1;
+        loop {
+            let token = self.log_in(member).await?;
+            match self.limited(member, line, ask(member.connection(line, token))).await {
+                Err(failure) if failure.wants_token() && self.user.is_some() && n_logins < LOGINS_MAX => {
+                    self.log_out().await;
+                    n_logins += 1;
+                }
+                other => return other,
             }
-            other => other,
         }
     }
 
