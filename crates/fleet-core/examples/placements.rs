@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write as _};
 use std::time::{Duration, Instant};
 
-use fleet_core::engine::{Delta, Effect, Engine, Event, PlacementWrite, Plan};
+use fleet_core::engine::{Delta, Effect, Engine, EngineConfig, Event, PlacementWrite, Plan};
 use fleet_core::model::{Cluster, Generation, Machine, MachineId, Revision, TargetState, Timestamp, Unit};
 use fleet_core::unit::{Glob, Requirements, UnitHash, UnitName};
 
@@ -137,7 +137,8 @@ fn engine_with(n_machines: usize) -> Engine {
         let machine = Machine { public_ip: String::new(), metadata, version: String::new(), cordoned: false };
         cluster.machines.insert(machine_id(n), machine);
     }
-    let mut engine = Engine::new();
+    // A lost machine's units move at once: what is timed is the planning and not the patience before it.
+    let mut engine = Engine::with_config(EngineConfig { grace_ms: 0, ..EngineConfig::default() });
     let effects = engine.handle(NOW, Event::Snapshot { revision: Revision(1), cluster });
     assert!(effects.is_empty());
     engine

@@ -182,7 +182,7 @@ fn measure_idle(rig: &Rig, scale: &Scale, report: &mut Report) -> Result<(), Cho
     Ok(())
 }
 
-/// The engine alone, as an example of fleet-core measures and prints it: `10000 machines: 512000 placements/s (...)`.
+/// The engine alone, as an example of fleet-core measures and prints it: `10000 machines, 100000 units at once: 512000 placements/s planned, ...`.
 pub fn planner(report: &mut Report) -> Result<(), ChoreError> {
     say("the planner");
     let text =
@@ -191,13 +191,15 @@ pub fn planner(report: &mut Report) -> Result<(), ChoreError> {
         let (what, figure, unit, more) = planner_line(line).ok_or_else(|| {
             ChoreError::Other(format!("the example `placements` printed a line of another form: {line}"))
         })?;
-        let aim = match (what, unit) {
-            ("10000 machines", "placements/s") => "500000",
-            _ => "",
-        };
+        let is_aim = what.starts_with("10000 machines") && unit == "placements/s";
         let mut samples = Samples::default();
         samples.push(figure);
-        report.add(alone(&format!("planner, {what}: {unit} {more}"), "per s", samples, aim));
+        report.add(alone(
+            &format!("planner, {what}: {unit} {more}"),
+            "per s",
+            samples,
+            if is_aim { "500000" } else { "" },
+        ));
     }
     Ok(())
 }
@@ -223,8 +225,9 @@ mod tests {
 
     #[test]
     fn lines_of_the_planner() {
-        let line = "10000 machines: 512345 placements/s (100000 units at once, loads 10..11)";
-        let expected = ("10000 machines", 512_345.0, "placements/s", "(100000 units at once, loads 10..11)");
+        let line = "10000 machines, 100000 units at once: 512345 placements/s planned, 300000 units/s taken in";
+        let expected =
+            ("10000 machines, 100000 units at once", 512_345.0, "placements/s", "planned, 300000 units/s taken in");
         assert_eq!(planner_line(line), Some(expected));
         for other in ["", "10000 machines", "10000 machines: many placements/s (x)", "10000 machines: 5"] {
             assert_eq!(planner_line(other), None, "`{other}`");

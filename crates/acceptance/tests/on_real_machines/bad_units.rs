@@ -88,7 +88,10 @@ fn a_broken_file_is_refused_alone() {
 #[test]
 fn a_unit_that_fails_for_ever_leaves_others_alone() {
     let desk = WORLD.desk();
-    desk.write("crashes.service", "[Service]\nType=exec\nRestart=always\nRestartSec=10ms\nExecStart=/bin/false\n");
+    desk.write(
+        "crashes.service",
+        "[Service]\nType=oneshot\nRestart=on-failure\nRestartSec=10ms\nExecStart=/bin/false\n",
+    );
     desk.write("steady.service", SLEEPS);
     desk.ok("fleetctl start steady.service");
     let pid = main_pid(&WORLD, "steady.service");

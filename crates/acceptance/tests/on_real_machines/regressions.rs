@@ -129,7 +129,8 @@ fn a_unit_that_cannot_be_stopped_keeps_its_file() {
         crate::judge::printed(machine, "clings.service").contains(&"ready".to_owned()).then_some(())
     });
     let pid = main_pid(&world, "clings.service");
-    let ran = desk.fails(1, "fleetctl destroy --timeout 2 clings.service");
+    // Long enough for the news of the stop to come even from a disk that is slow to sync.
+    let ran = desk.fails(1, "fleetctl destroy --timeout 10 clings.service");
     assert!(ran.stderr.contains("clings.service: deactivating"), "{ran}");
     assert!(is_alive(pid));
     let file = property(machine, "clings.service", "FragmentPath");
