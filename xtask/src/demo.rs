@@ -76,7 +76,7 @@ fn check_cluster() -> Result<(), ChoreError> {
         let url = format!("http://{address}:{port}/");
         // The server listens a moment after systemd has started it.
         let answer = output(Command::new("curl").args([
-            "-fsS",
+            "-fs",
             "--retry",
             "20",
             "--retry-connrefused",
