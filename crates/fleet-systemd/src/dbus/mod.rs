@@ -12,10 +12,11 @@
 //!   removing, whether it is still there; if any says so, there is one `Reload` for the batch.
 //! - `[Install]` sections are not carried out: the original enabled units, and then systemd started them behind its back.
 //!
-//! Reading order: [`connection`], [`peer`], [`state`], [`signals`], [`files`], then here.
+//! Reading order: [`connection`], [`peer`], [`state`], [`signals`], [`files`], [`jobs`], then here.
 
 mod connection;
 mod files;
+mod jobs;
 mod path;
 mod peer;
 mod signals;
@@ -30,7 +31,7 @@ use fleet_core::unit::{Form, UnitName};
 use futures_util::future::join_all;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
-use zbus::{Message, OwnedObjectPath, OwnedVariant};
+use zbus::{Message, OwnedVariant};
 
 pub use connection::Address;
 use connection::{manager_call, open, property_call};
@@ -193,11 +194,7 @@ impl UnitManager for DbusManager {
             Verb::Restart => "RestartUnit",
         };
         match shared.submit(method, name).await {
-            Ok(end) => match end.await {
-                Ok(result) if result == "done" => Ok(JobResult::Done),
-                Ok(result) => Ok(JobResult::Other(result)),
-                Err(oneshot::error::RecvError { .. }) => Err(shared.disconnected()),
-            },
+            Ok(job) => shared.end_of(job).await,
             Err(ManagerError::Refused { name: error, message, .. }) => {
                 // A refusal has no signal, though systemd may have read the file just now, and found it bad.
                 shared.list(std::slice::from_ref(name)).await?;
@@ -279,13 +276,17 @@ impl Shared {
             state.expect(message.primary_header().serial_num(), Box::new(handler));
             connection
         };
-        connection.send(&message).await.map_err(unreadable)?;
-        match tokio::time::timeout(CALL_LIMIT, told).await {
-            Ok(Ok(Ok(taken))) => taken.map_err(unreadable),
-            Ok(Ok(Err(CallError::Refused { name, message }))) => {
+        let answer = async {
+            connection.send(&message).await?;
+            Ok::<_, zbus::Error>(told.await)
+        };
+        match tokio::time::timeout(CALL_LIMIT, answer).await {
+            Ok(Ok(Ok(Ok(taken)))) => taken.map_err(unreadable),
+            Ok(Ok(Ok(Err(CallError::Refused { name, message })))) => {
                 Err(ManagerError::Refused { call: what.to_owned(), name, message })
             }
-            Ok(Ok(Err(CallError::Lost(_))) | Err(_)) => Err(self.disconnected()),
+            Ok(Ok(Ok(Err(CallError::Lost(_))) | Err(_))) => Err(self.disconnected()),
+            Ok(Err(err)) => Err(unreadable(err)),
             Err(_) => Err(ManagerError::Disconnected {
                 address: self.address.to_string(),
                 reason: format!("{what}: no answer within {CALL_LIMIT:?}"),
@@ -407,16 +408,6 @@ impl Shared {
     }
 
     /// Queues a job. The receiver hears how it ends, or is closed when the connection ends before.
-    async fn submit(&self, method: &str, name: &UnitName) -> Result<oneshot::Receiver<String>, ManagerError> {
-        let _window = self.window.acquire().await;
-        let message = manager_call(method, &(name.as_str(), "replace"));
-        self.call(method, message, |state, reply| {
-            let job: OwnedObjectPath = reply.body().deserialize()?;
-            Ok(state.await_job(job.as_str()))
-        })
-        .await
-    }
-
     async fn remove(&self, names: &[UnitName]) -> Result<Vec<Result<(), ManagerError>>, ManagerError> {
         // Listing a unit that is not in memory would have systemd read its file, only to forget it again; it is at rest.
         let rows = self.list(&self.those_in_memory(names)).await?;
