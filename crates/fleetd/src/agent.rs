@@ -8,7 +8,7 @@ use fleet_core::model::{MachineId, Placement, Revision, Timestamp, UnitState};
 use fleet_core::unit::{UnitHash, UnitName};
 use fleet_store::registry::{FileRecord, Key, Value as _, ops};
 use fleet_store::{Change, KeyValue, Keys, LeaseId, Store, StoreError};
-use fleet_systemd::{ManagerEvent, UnitManager};
+use fleet_systemd::{ManagerEvent, UnitManager, UnitStatus};
 use tokio::sync::{mpsc, watch};
 
 use crate::clock;
@@ -49,7 +49,8 @@ pub async fn run(
                 Heard::Other(Event::Tick)
             }
         };
-        let said = all_heard(first, &mut signals, &mut placements, &mut results);
+        let heard = all_heard(first, &mut signals, &mut placements, &mut results);
+        let said = with_states(heard, |unit| shell.manager.status(unit));
         for event in &said {
             note(&shell.machine, event);
         }
@@ -94,6 +95,18 @@ fn all_heard(
     heard.extend(std::iter::from_fn(|| signals.try_recv().ok()).map(from_manager));
     heard.extend(others);
     heard
+}
+
+/// Puts before the end of each job how its unit is now: whoever hears that a start failed wants to know that, and the event
+/// that tells of it may still be on its way.
+///
+/// Asked for only now, so that it is at least as new as all states among `heard`; an older one after a newer would stay.
+fn with_states(heard: Vec<Event>, status: impl Fn(&UnitName) -> Option<UnitStatus>) -> Vec<Event> {
+    let state_before = |event: &Event| match event {
+        Event::Ran(unit, _, Ok(_)) => status(unit).map(Event::Status),
+        _ => None,
+    };
+    heard.into_iter().flat_map(|event| state_before(&event).into_iter().chain([event])).collect()
 }
 
 async fn sleep_until(wake: Option<Timestamp>) {
@@ -168,10 +181,6 @@ impl Shell {
             }
             Effect::Run(name, verb) => {
                 let result = self.manager.run(&name, verb).await.map_err(text);
-                // Whoever hears that a start failed wants to know how the unit is now, not how it was before.
-                if let (Ok(_), Some(status)) = (&result, self.manager.status(&name)) {
-                    let _ = self.results.send(Event::Status(status));
-                }
                 Event::Ran(name, verb, result)
             }
             Effect::Remove(names) => {
@@ -291,7 +300,7 @@ fn placement_change(change: &Change) -> Option<(UnitName, Option<Placement>)> {
 
 #[cfg(test)]
 mod tests {
-    use fleet_systemd::UnitStatus;
+    use fleet_systemd::{JobResult, Verb};
 
     use super::*;
 
@@ -318,5 +327,20 @@ mod tests {
         let heard = hear(Heard::Other(Event::LookFailed(String::new())));
         let expected = [Event::Status(status("active")), Event::LookFailed(String::new()), Event::Reported(Ok(()))];
         assert_eq!(heard, expected);
+    }
+
+    /// A unit that starts well and dies at once: its job's end and its death are heard together.
+    #[test]
+    fn no_state_is_told_after_a_newer_one() {
+        let unit: UnitName = "a.service".parse().expect("a unit name");
+        let ran = Event::Ran(unit.clone(), Verb::Start, Ok(JobResult::Done));
+        let heard = vec![Event::Status(status("active")), Event::Status(status("failed")), ran.clone()];
+        let mut expected = heard.clone();
+        expected.insert(2, Event::Status(status("failed")));
+        assert_eq!(with_states(heard, |_| Some(status("failed"))), expected);
+
+        let unseen = Event::Ran(unit, Verb::Start, Err("the connection was lost".to_owned()));
+        assert_eq!(with_states(vec![unseen.clone()], |_| Some(status("active"))), [unseen], "nothing is known then");
+        assert_eq!(with_states(vec![ran.clone()], |_| None), [ran], "not a unit of ours any more");
     }
 }
