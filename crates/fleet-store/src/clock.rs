@@ -82,6 +82,8 @@ pub(crate) async fn lease_due(clock: &dyn Clock, deadlines: &mut watch::Receiver
         let changed = match deadline {
             None => deadlines.changed().await,
             Some(deadline) => tokio::select! {
+                // In this order, so that a simulation goes the same way each time.
+                biased;
                 () = clock.sleep_until(deadline) => return true,
                 changed = deadlines.changed() => changed,
             },

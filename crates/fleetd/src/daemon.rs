@@ -19,9 +19,8 @@ use tokio::task::JoinSet;
 use crate::config::{Config, MachineConfig, StoreAt, SystemdAt};
 use crate::host::Host;
 use crate::listen::{self, ListenError};
-use crate::presence::Presence;
 use crate::view::{Backoff, SharedView};
-use crate::{agent, api, engine};
+use crate::{api, parts};
 
 /// The file in a machine's `units_directory` that its `fleetd` holds locked. systemd does not look at such names.
 const LOCK: &str = ".fleetd.lock";
@@ -67,7 +66,6 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
     // Everything ends with this set: dropping it aborts the tasks, and none of them has anything to undo.
     let mut parts = JoinSet::new();
     let view = SharedView::new();
-    parts.spawn(view.clone().follow(Arc::clone(&store), config.resync_interval));
     let hosts = config.machines.iter().map(|machine| (machine.id.clone(), Host::new(machine))).collect();
     let api = api::Api::new(Arc::clone(&store), view.clone(), hosts);
     for listener in listeners {
@@ -79,13 +77,8 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
     for machine in config.machines.iter().cloned() {
         parts.spawn(serve_machine(machine, Arc::clone(&store), config.clone()));
     }
-    if !config.disable_engine {
-        let (store, view) = (Arc::clone(&store), view.clone());
-        parts.spawn(async move {
-            view.reached(Revision(0)).await;
-            engine::run(store, view, id).await;
-        });
-    }
+    let leader_id = (!config.disable_engine).then_some(id);
+    parts::serve_cluster(&mut parts, store, view.clone(), settings(&config), leader_id);
     tokio::select! {
         _ = terminate.recv() => (),
         _ = interrupt.recv() => (),
@@ -178,9 +171,11 @@ async fn serve_machine(machine: MachineConfig, store: Arc<dyn Store>, config: Co
         boot_id: boot_id(),
     };
     let manager = connect(&machine).await;
-    let presence = Presence::announce(machine.id.clone(), record, config.agent_ttl, Arc::clone(&store)).await;
-    let lease = presence.lease();
-    tokio::join!(presence.keep(), agent::run(machine.id, store, manager, lease, config.slices, config.resync_interval));
+    parts::serve_machine(machine.id, record, store, manager, settings(&config)).await;
+}
+
+fn settings(config: &Config) -> parts::Settings {
+    parts::Settings { resync: config.resync_interval, agent_ttl: config.agent_ttl, n_slices: config.slices }
 }
 
 /// Connects to the machine's systemd, however long that takes: without it the machine can run nothing and is not announced.

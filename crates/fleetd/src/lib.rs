@@ -1,8 +1,8 @@
 //! The daemon of fleet: what every machine runs.
 //!
 //! A library and a program of three lines, so that the simulator can run the very shells that the program runs. Reading
-//! order: `daemon` (what is started when), `view` (the one picture of the cluster), [`engine`] and [`agent`] (the shells of
-//! the two event machines), [`presence`], `api`.
+//! order: `daemon` (wiring) and [`parts`] (what is started when), [`view`] (the one picture of the cluster), [`engine`] and
+//! [`agent`] (the shells of the two event machines), [`presence`], `api`.
 
 pub mod agent;
 mod api;
@@ -14,10 +14,13 @@ pub mod engine;
 mod host;
 mod listen;
 mod logging;
+pub mod parts;
 pub mod presence;
 pub mod view;
 
 use std::process::ExitCode;
+
+pub use api::Api;
 
 /// The program: reads the command line, runs until it is told to end, and gives the exit code.
 pub fn main() -> ExitCode {

@@ -1,13 +1,14 @@
 //! The cluster as this daemon sees it: one picture, kept up to date by one watch, for the engine and the API alike.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use fleet_core::model::Revision;
 use fleet_store::registry::{Key, View};
 use fleet_store::{Store, StoreError};
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{Notify, broadcast};
 
 /// How many changes a listener may be behind before it is told to look at everything.
 const NEWS_QUEUE: usize = 1_024;
@@ -61,7 +62,11 @@ pub enum News {
 pub struct SharedView {
     view: Arc<RwLock<View>>,
     news: broadcast::Sender<News>,
-    revision: watch::Sender<Option<Revision>>,
+    /// Whether the store was read at all; wakes those who wait for a revision.
+    ///
+    /// Not a `watch`: that wakes its receivers in a random order, and equal happenings shall give an equal run.
+    looked: Arc<AtomicBool>,
+    moved: Arc<Notify>,
 }
 
 /// Hears of changes.
@@ -83,7 +88,8 @@ impl SharedView {
         SharedView {
             view: Arc::default(),
             news: broadcast::Sender::new(NEWS_QUEUE),
-            revision: watch::Sender::new(None),
+            looked: Arc::default(),
+            moved: Arc::default(),
         }
     }
 
@@ -95,9 +101,14 @@ impl SharedView {
 
     /// Waits until the picture shows at least `revision`: 0 for the first look at the store, whatever that showed.
     pub async fn reached(&self, revision: Revision) {
-        let mut seen = self.revision.subscribe();
-        // The sender lives as long as `self`.
-        let _ = seen.wait_for(|seen| seen.is_some_and(|seen| revision <= seen)).await;
+        loop {
+            // Made before the look, so that no wake-up is missed between the two.
+            let moved = self.moved.notified();
+            if self.looked.load(Ordering::Acquire) && revision <= self.read().revision() {
+                return;
+            }
+            moved.await;
+        }
     }
 
     /// Hears of all changes from now on.
@@ -142,7 +153,8 @@ impl SharedView {
             // No listener is no error.
             let _ = self.news.send(news);
         }
-        self.revision.send_replace(Some(view.revision()));
+        self.looked.store(true, Ordering::Release);
+        self.moved.notify_waiters();
     }
 }
 

@@ -162,6 +162,32 @@ impl FakeMachine {
         self.lock().model.command_line(name)
     }
 
+    /// The units that have a main process, each with the number of that process, which no other on this machine ever had:
+    /// as long as it stays, nothing was stopped or started anew.
+    #[must_use]
+    pub fn main_processes(&self) -> BTreeMap<UnitName, u64> {
+        let state = self.lock();
+        let number = |name: &UnitName| Some((name.clone(), state.model.main_number(name)?));
+        state.model.units.keys().filter_map(number).collect()
+    }
+
+    /// How each unit in systemd's memory is, and each with a file.
+    #[must_use]
+    pub fn statuses(&self) -> BTreeMap<UnitName, UnitStatus> {
+        let state = self.lock();
+        let names = state.model.units.keys().chain(state.model.texts.keys());
+        names.map(|name| (name.clone(), state.model.status(name))).collect()
+    }
+
+    /// The unit files on the disk, with their receipts.
+    #[must_use]
+    pub fn files(&self) -> BTreeMap<UnitName, (String, Option<Receipt>)> {
+        let state = self.lock();
+        let file =
+            |(name, text): (&UnitName, &String)| (name.clone(), (text.clone(), state.receipts.get(name).cloned()));
+        state.model.texts.iter().map(file).collect()
+    }
+
     /// `systemctl daemon-reload`, by hand.
     pub fn reload(&self) {
         self.change(|state| state.model.reload());
@@ -225,6 +251,8 @@ async fn pass_time(machine: Weak<Inner>) {
         let touched = machine_now.inner.touched.notified();
         match wait {
             Some(at) => tokio::select! {
+                // In this order, so that a simulation goes the same way each time.
+                biased;
                 () = touched => (),
                 () = tokio::time::sleep_until(at) => (),
             },

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::Script;
 use super::file::{Kind, Restart, Service, UnitFile};
-use super::unit::{Content, Due, Phase, Unit};
+use super::unit::{Content, Due, Phase, Process, Unit};
 use crate::{UnitStatus, Verb};
 
 /// How often a unit may be started within [`START_LIMIT_MS`]. Source: systemd-system.conf(5), `DefaultStartLimitBurst=`.
@@ -35,6 +35,7 @@ pub(super) struct Model {
     /// Units whose state changed since this was last taken.
     pub(super) changed: BTreeSet<UnitName>,
     pub(super) last_job: u64,
+    pub(super) last_process: u64,
 }
 
 impl Model {
@@ -112,6 +113,8 @@ impl Model {
     fn begin_start(&mut self, name: &UnitName) {
         let now_ms = self.now_ms;
         let script = self.scripts.get(name).cloned().unwrap_or_default();
+        self.last_process += 1;
+        let number = self.last_process;
         let unit = self.unit_mut(name);
         unit.starts_ms.retain(|&at| now_ms < at + START_LIMIT_MS);
         if unit.starts_ms.len() == START_LIMIT_BURST {
@@ -131,7 +134,7 @@ impl Model {
             return;
         };
         let (ready_ms, limit_ms) = (script.ready_ms.or(service.ready_ms()), service.start_timeout_ms);
-        unit.main = service.start.first().map(|command| command.line.clone());
+        unit.main = service.start.first().map(|command| Process { line: command.line.clone(), number });
         self.enter(name, Phase::Starting);
         let unit = self.unit_mut(name);
         unit.limit_ms = limit_ms.map(|ms| now_ms + ms);
@@ -402,7 +405,16 @@ impl Model {
 
     /// The command line of the main process.
     pub(super) fn command_line(&self, name: &UnitName) -> Option<String> {
-        self.units.get(name)?.main.clone()
+        self.main(name).map(|process| process.line.clone())
+    }
+
+    /// Which process is the main process.
+    pub(super) fn main_number(&self, name: &UnitName) -> Option<u64> {
+        self.main(name).map(|process| process.number)
+    }
+
+    fn main(&self, name: &UnitName) -> Option<&Process> {
+        self.units.get(name)?.main.as_ref()
     }
 
     /// Nobody hears of the jobs' ends any more.

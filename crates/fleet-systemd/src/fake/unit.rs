@@ -15,13 +15,22 @@ pub(super) struct Unit {
     pub(super) content: Content,
     pub(super) phase: Phase,
     pub(super) result: &'static str,
-    pub(super) main: Option<String>,
+    pub(super) main: Option<Process>,
     /// What happens by itself next, and when.
     pub(super) due: Option<(u64, Due)>,
     /// When the patience with a start or stop ends.
     pub(super) limit_ms: Option<u64>,
     pub(super) starts_ms: Vec<u64>,
     pub(super) job: Option<Job>,
+}
+
+/// A main process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Process {
+    /// Its command line.
+    pub(super) line: String,
+    /// Which process it is: no other on this machine ever had or has this number.
+    pub(super) number: u64,
 }
 
 #[derive(Debug)]

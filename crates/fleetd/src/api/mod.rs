@@ -46,6 +46,14 @@ impl Api {
     pub fn new(store: Arc<dyn Store>, view: SharedView, hosts: BTreeMap<MachineId, Host>) -> Api {
         Api { store, view, hosts: Arc::new(hosts), writing: Arc::default() }
     }
+
+    /// Carries out changes as `POST /changes` does.
+    ///
+    /// # Errors
+    /// Nothing is known of the changes then: some may have been written.
+    pub async fn change(&self, request: v2::ChangeRequest) -> Result<v2::ChangeResponse, v2::Problem> {
+        changes::carry_out(self, request).await
+    }
 }
 
 /// Serves one socket until its task is dropped.

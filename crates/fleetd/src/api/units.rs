@@ -10,7 +10,7 @@ use fleet_core::unit::{Glob, UnitName};
 
 use super::convert::{self, Reasons};
 use super::problem::{Refused, bad_request, unknown_unit};
-use super::{Api, changes, watch};
+use super::{Api, watch};
 
 /// In a list, the reasons of so many waiting units are worked out: each asks every machine.
 const EXPLAINED_MAX: usize = 100;
@@ -59,7 +59,7 @@ pub async fn file(State(api): State<Api>, Path(name): Path<String>) -> Result<Js
 /// `POST /changes`.
 pub async fn change(State(api): State<Api>, body: Bytes) -> Result<Json<v2::ChangeResponse>, Refused> {
     let request = body_of(&body)?;
-    Ok(Json(changes::carry_out(&api, request).await?))
+    Ok(Json(api.change(request).await?))
 }
 
 /// `POST /watch`.

@@ -1,0 +1,58 @@
+//! What a daemon does between its store and its machines, wherever those come from: `daemon` brings the real ones, the
+//! simulator its own. Which part is started when is written down here alone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fleet_core::model::{MachineId, Revision};
+use fleet_store::Store;
+use fleet_store::registry::MachineRecord;
+use fleet_systemd::UnitManager;
+use tokio::task::JoinSet;
+
+use crate::presence::Presence;
+use crate::view::SharedView;
+use crate::{agent, engine};
+
+/// What of the configuration the parts go by.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// How often everything is looked at anew although no watch has failed.
+    pub resync: Duration,
+    /// How long a machine stays present after its last sign of life.
+    pub agent_ttl: Duration,
+    /// Over how many slices a machine's units are spread; see [`fleet_core::agent::SLICES_DEFAULT`].
+    pub n_slices: u32,
+}
+
+/// Starts what keeps `view` up to date, and the engine, if this daemon may lead: as `leader_id`, the same after a restart of
+/// the process. All of it ends with `parts`, and has nothing to undo.
+pub fn serve_cluster(
+    parts: &mut JoinSet<()>,
+    store: Arc<dyn Store>,
+    view: SharedView,
+    settings: Settings,
+    leader_id: Option<String>,
+) {
+    parts.spawn(view.clone().follow(Arc::clone(&store), settings.resync));
+    if let Some(id) = leader_id {
+        parts.spawn(async move {
+            view.reached(Revision(0)).await;
+            engine::run(store, view, id).await;
+        });
+    }
+}
+
+/// Makes one machine present and drives its systemd, until dropped.
+pub async fn serve_machine(
+    machine: MachineId,
+    record: MachineRecord,
+    store: Arc<dyn Store>,
+    manager: Arc<dyn UnitManager>,
+    settings: Settings,
+) {
+    let presence = Presence::announce(machine.clone(), record, settings.agent_ttl, Arc::clone(&store)).await;
+    let lease = presence.lease();
+    let agent = agent::run(machine, store, manager, lease, settings.n_slices, settings.resync);
+    tokio::join!(presence.keep(), agent);
+}
