@@ -21,14 +21,14 @@ pub(super) enum Guard {
 }
 
 /// Whether the order is about a unit that must run under the guard.
-fn is_guarded(order: &Placement) -> bool {
+pub(super) fn is_guarded(order: &Placement) -> bool {
     order.when_isolated == WhenIsolated::Stop && !order.leaving
 }
 
 impl Agent {
     /// Asks for the guard, or says that it is not needed any more.
     pub(super) fn see_to_guard(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
-        let needed = self.placements.iter().flatten().any(|(_, order)| is_guarded(order));
+        let needed = self.guard_is_needed;
         let next = match (needed, &self.guard) {
             (true, Guard::Needless) => Guard::Asked(0),
             (true, Guard::Failed(at, failures)) if *at <= now => Guard::Asked(*failures),

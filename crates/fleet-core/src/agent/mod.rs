@@ -14,6 +14,8 @@ mod event;
 mod guard;
 mod local;
 mod noun;
+mod report;
+mod results;
 mod step;
 #[cfg(test)]
 mod tests;
@@ -23,8 +25,9 @@ use std::sync::Arc;
 
 pub use event::{Effect, Event};
 use guard::Guard;
-use local::{Busy, Local, Retry, Trouble, job_error};
+use local::{Busy, Local, Retry};
 pub use noun::{JobResult, Look, Receipt, UnitStatus, Verb, WriteFile};
+use report::ReportState;
 use step::Step;
 
 use crate::model::{Placement, Timestamp};
@@ -55,6 +58,8 @@ pub struct Agent {
     files: BTreeMap<UnitHash, Arc<str>>,
     fetching: BTreeSet<UnitHash>,
     units: BTreeMap<UnitName, Local>,
+    /// The units with trouble, and perhaps some that had it: there are few, and every pass asks for them.
+    troubled: BTreeSet<UnitName>,
     /// Units to be looked at in the next pass.
     dirty: BTreeSet<UnitName>,
     look: LookState,
@@ -62,29 +67,31 @@ pub struct Agent {
     n_writing: usize,
     report: ReportState,
     guard: Guard,
+    guard_is_needed: bool,
     wake: Option<Timestamp>,
+}
+
+/// What happened while a look was under way: it is newer than what the look saw.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Meanwhile {
+    /// What systemd told.
+    told: Vec<UnitStatus>,
+    /// Units whose files and receipts were at work on: the look may have seen them before or after.
+    touched: BTreeSet<UnitName>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
 enum LookState {
     /// Nothing is known; a look is to be asked for.
     Needed,
-    /// A look is under way; what systemd tells meanwhile is kept and laid over it.
-    UnderWay(Vec<UnitStatus>),
+    /// A look is under way.
+    UnderWay(Meanwhile),
     /// As of the last look and what systemd told since.
     Known,
     /// It failed; try again at this moment.
     Failed(Timestamp, u32),
     /// Without a connection there is nothing to look at.
     Disconnected,
-}
-
-#[derive(Debug, Default)]
-struct ReportState {
-    under_way: Option<Vec<UnitName>>,
-    unreported: BTreeSet<UnitName>,
-    failures: u32,
-    retry_at: Option<Timestamp>,
 }
 
 impl Agent {
@@ -98,11 +105,13 @@ impl Agent {
             files: BTreeMap::new(),
             fetching: BTreeSet::new(),
             units: BTreeMap::new(),
+            troubled: BTreeSet::new(),
             dirty: BTreeSet::new(),
             look: LookState::Needed,
             n_writing: 0,
             report: ReportState::default(),
             guard: Guard::default(),
+            guard_is_needed: false,
             wake: None,
         }
     }
@@ -131,11 +140,15 @@ impl Agent {
     fn note(&mut self, now: Timestamp, event: Event) {
         match event {
             Event::Placements(placements) => {
+                if self.placements.is_some() && self.look == LookState::Known {
+                    // All is read anew now and then, and so is the machine: signals have been lost before, too.
+                    self.look = LookState::Needed;
+                }
                 let before = self.placements.replace(placements).unwrap_or_default();
                 self.dirty.extend(before.into_keys());
                 self.dirty.extend(self.placements.iter().flatten().map(|(name, _)| name.clone()));
                 self.dirty.extend(self.units.keys().cloned());
-                self.forget_files();
+                self.placements_changed();
             }
             Event::PlacementsChanged(changes) => {
                 if let Some(placements) = &mut self.placements {
@@ -146,7 +159,7 @@ impl Agent {
                         };
                         self.dirty.insert(name);
                     }
-                    self.forget_files();
+                    self.placements_changed();
                 }
             }
             Event::Fetched(files) => {
@@ -179,18 +192,23 @@ impl Agent {
             }
             Event::Wrote(results) => {
                 for (name, result) in results {
+                    self.worked_on(&name);
                     self.wrote(now, &name, result);
                 }
             }
-            Event::ReceiptWritten(name, result) => self.receipt_written(now, &name, result),
+            Event::ReceiptWritten(name, result) => {
+                self.worked_on(&name);
+                self.receipt_written(now, &name, result);
+            }
             Event::Ran(name, verb, result) => self.ran(now, &name, verb, result),
             Event::Removed(results) => {
                 for (name, result) in results {
+                    self.worked_on(&name);
                     self.removed(now, &name, result);
                 }
             }
             Event::Status(status) => match &mut self.look {
-                LookState::UnderWay(meanwhile) => meanwhile.push(status),
+                LookState::UnderWay(meanwhile) => meanwhile.told.push(status),
                 LookState::Known => self.status(now, status),
                 // The look that is to come will say it.
                 LookState::Needed | LookState::Failed(..) | LookState::Disconnected => (),
@@ -201,13 +219,18 @@ impl Agent {
             Event::ReportsLost => {
                 for (name, local) in &mut self.units {
                     local.reported = None;
-                    self.report.unreported.insert(name.clone());
+                    self.report.note(now, name);
                 }
             }
             Event::GuardReady { anew } => self.guard_ready(anew),
             Event::GuardFailed(_) => self.guard_failed(now),
             Event::Tick => self.wake = None,
         }
+    }
+
+    fn placements_changed(&mut self) {
+        self.forget_files();
+        self.guard_is_needed = self.placements.iter().flatten().any(|(_, order)| guard::is_guarded(order));
     }
 
     /// Keeps only the texts that a placement still needs, so that memory does not grow with history.
@@ -234,7 +257,10 @@ impl Agent {
             self.look = LookState::Disconnected;
             return;
         };
-        for local in self.units.values_mut() {
+        let Meanwhile { told, touched } = meanwhile;
+        // Of a unit that is being worked on, the result will say how it is.
+        let is_known = |name: &UnitName, local: &Local| local.busy.is_some() || touched.contains(name);
+        for (_, local) in self.units.iter_mut().filter(|(name, local)| !is_known(name, local)) {
             local.on_disk = false;
             if !local.receipt_unsaved {
                 local.receipt = None;
@@ -242,14 +268,16 @@ impl Agent {
         }
         let mut unseen: BTreeSet<UnitName> = self.units.keys().cloned().collect();
         for (name, receipt) in look.files {
-            let local = self.units.entry(name).or_default();
-            local.on_disk = true;
-            if !local.receipt_unsaved {
-                local.receipt = receipt;
+            let local = self.units.entry(name.clone()).or_default();
+            if !is_known(&name, local) {
+                local.on_disk = true;
+                if !local.receipt_unsaved {
+                    local.receipt = receipt;
+                }
             }
         }
         self.retry_refused();
-        for status in look.units.into_iter().chain(meanwhile) {
+        for status in look.units.into_iter().chain(told) {
             unseen.remove(&status.name);
             self.status(now, status);
         }
@@ -257,9 +285,16 @@ impl Agent {
             self.status(now, UnitStatus::unloaded(name));
         }
         let names: Vec<UnitName> = self.units.keys().cloned().collect();
-        self.report.unreported.extend(names.iter().cloned());
+        names.iter().for_each(|name| self.report.note(now, name));
         self.dirty.extend(names);
         self.dirty.extend(self.placements.iter().flatten().map(|(name, _)| name.clone()));
+    }
+
+    /// Work on the unit's file or receipt ended.
+    fn worked_on(&mut self, name: &UnitName) {
+        if let LookState::UnderWay(meanwhile) = &mut self.look {
+            meanwhile.touched.insert(name.clone());
+        }
     }
 
     fn status(&mut self, now: Timestamp, status: UnitStatus) {
@@ -269,126 +304,14 @@ impl Agent {
             local.since = now;
         }
         self.dirty.insert(status.name.clone());
-        self.report.unreported.insert(status.name.clone());
+        self.report.note(now, &status.name);
         local.status = Some(status);
-    }
-
-    fn wrote(&mut self, now: Timestamp, name: &UnitName, result: Result<(), String>) {
-        self.n_writing = self.n_writing.saturating_sub(1);
-        let Some(local) = self.units.get_mut(name) else { return };
-        let Some(Busy::Writing(receipt)) = local.busy.take() else { return };
-        match result {
-            Ok(()) => {
-                local.on_disk = true;
-                local.receipt = Some(receipt);
-                local.receipt_unsaved = false;
-                self.settled(name);
-                self.retry_refused();
-            }
-            Err(reason) => self.failed(now, name, reason),
-        }
-    }
-
-    fn receipt_written(&mut self, now: Timestamp, name: &UnitName, result: Result<(), String>) {
-        let Some(local) = self.units.get_mut(name) else { return };
-        let Some(Busy::WritingReceipt(receipt)) = local.busy.take() else { return };
-        match result {
-            Ok(()) => {
-                local.receipt = Some(receipt);
-                local.receipt_unsaved = false;
-                local.trouble = None;
-                self.touch(name);
-            }
-            Err(reason) => self.failed(now, name, reason),
-        }
-    }
-
-    fn removed(&mut self, now: Timestamp, name: &UnitName, result: Result<(), String>) {
-        let Some(local) = self.units.get_mut(name) else { return };
-        if !matches!(local.busy, Some(Busy::Removing)) {
-            return;
-        }
-        local.busy = None;
-        match result {
-            Ok(()) => {
-                local.on_disk = false;
-                local.receipt = None;
-                local.receipt_unsaved = false;
-                local.status = None;
-                self.settled(name);
-                self.retry_refused();
-            }
-            Err(reason) => self.failed(now, name, reason),
-        }
-    }
-
-    fn ran(&mut self, now: Timestamp, name: &UnitName, verb: Verb, result: Result<JobResult, String>) {
-        let Some(local) = self.units.get_mut(name) else { return };
-        let Some(Busy::Running(order)) = local.busy.take() else { return };
-        let ended = match result {
-            // Its end was not seen. A look will follow and say what is to be done.
-            Err(reason) => return self.failed(now, name, reason),
-            Ok(ended) => ended,
-        };
-        match (verb, ended) {
-            (Verb::Stop, JobResult::Done) => self.settled(name),
-            // Whatever kept the stop from ending well, systemd's state says whether something still runs.
-            (Verb::Stop, JobResult::Refused { name: error, .. }) if error.ends_with(".NoSuchUnit") => {
-                self.status(now, UnitStatus::unloaded(name.clone()));
-                self.settled(name);
-            }
-            (Verb::Stop, ended) => match local.status.as_ref().is_some_and(UnitStatus::is_live) {
-                true => self.failed(now, name, job_error(verb, &ended)),
-                false => self.settled(name),
-            },
-            (Verb::Start | Verb::Restart, JobResult::Refused { message, .. }) => {
-                let attempts = local.trouble.as_ref().map_or(0, |trouble| trouble.attempts);
-                local.error = format!("systemd refused to {} it: {message}", verb.as_str());
-                local.trouble = Some(Trouble { order, attempts, retry: Retry::OnChange });
-                self.touch(name);
-            }
-            (Verb::Start | Verb::Restart, ended) => {
-                local.error = match &ended {
-                    JobResult::Done => String::new(),
-                    // A condition of the unit did not hold: systemd counts that as well done.
-                    JobResult::Other(word) if word == "skipped" => String::new(),
-                    ended => job_error(verb, ended),
-                };
-                local.trouble = None;
-                if let (Some(order), Some(receipt)) = (order, local.receipt.as_mut()) {
-                    // In memory at once, so that it is reported with the job's end; the next step puts it on disk.
-                    *receipt = Receipt { hash: receipt.hash, ..Receipt::complete(&order) };
-                    local.receipt_unsaved = true;
-                }
-                self.touch(name);
-            }
-        }
-    }
-
-    /// An effect for a unit failed for a reason that may pass.
-    fn failed(&mut self, now: Timestamp, name: &UnitName, reason: String) {
-        let order = self.placements.as_ref().and_then(|placements| placements.get(name)).cloned();
-        let local = self.units.entry(name.clone()).or_default();
-        let attempts = match &local.trouble {
-            Some(trouble) if trouble.order == order => trouble.attempts + 1,
-            _ => 1,
-        };
-        local.error = reason;
-        local.trouble = Some(Trouble { order, attempts, retry: Retry::At(now.plus_ms(pause_ms(attempts))) });
-        self.touch(name);
-    }
-
-    fn settled(&mut self, name: &UnitName) {
-        if let Some(local) = self.units.get_mut(name) {
-            local.trouble = None;
-            local.error.clear();
-        }
-        self.touch(name);
     }
 
     /// Files changed on this machine: what systemd refused may work now.
     fn retry_refused(&mut self) {
-        for (name, local) in &mut self.units {
+        for name in &self.troubled {
+            let Some(local) = self.units.get_mut(name) else { continue };
             if local.trouble.as_ref().is_some_and(|trouble| trouble.retry == Retry::OnChange) {
                 local.trouble = None;
                 self.dirty.insert(name.clone());
@@ -396,9 +319,9 @@ impl Agent {
         }
     }
 
-    fn touch(&mut self, name: &UnitName) {
+    fn touch(&mut self, now: Timestamp, name: &UnitName) {
         self.dirty.insert(name.clone());
-        self.report.unreported.insert(name.clone());
+        self.report.note(now, name);
     }
 
     fn look_if_needed(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
@@ -408,16 +331,15 @@ impl Agent {
             LookState::UnderWay(_) | LookState::Known | LookState::Disconnected => false,
         };
         if needed {
-            self.look = LookState::UnderWay(Vec::new());
+            self.look = LookState::UnderWay(Meanwhile::default());
             effects.push(Effect::Look);
         }
     }
 
     /// Looks at every unit of which there is news and collects what can be done for it now.
     fn pass(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
-        let due: Vec<UnitName> =
-            self.units.iter().filter(|(_, local)| local.is_due(now)).map(|(name, _)| name.clone()).collect();
-        self.dirty.extend(due);
+        let is_due = |name: &&UnitName| self.units.get(*name).is_some_and(|local| local.is_due(now));
+        self.dirty.extend(self.troubled.iter().filter(is_due).cloned());
         let (mut writes, mut removes, mut starts) = (Vec::new(), Vec::new(), Vec::new());
         let mut fetch = BTreeSet::new();
         for name in std::mem::take(&mut self.dirty) {
@@ -428,7 +350,7 @@ impl Agent {
                 Step::Rest => (),
                 Step::Forget => {
                     self.units.remove(&name);
-                    self.report.unreported.insert(name);
+                    self.report.note(now, &name);
                 }
                 Step::Write(order) => match self.files.get(&order.hash) {
                     Some(canonical) => {
@@ -479,56 +401,10 @@ impl Agent {
         }
     }
 
-    fn report(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
-        if self.report.under_way.is_some() || self.report.retry_at.is_some_and(|at| now < at) {
-            return;
-        }
-        if self.placements.is_none() || self.look != LookState::Known {
-            return;
-        }
-        let mut states = Vec::new();
-        for name in std::mem::take(&mut self.report.unreported) {
-            let order = self.placements.as_ref().and_then(|placements| placements.get(&name));
-            match self.units.get_mut(&name) {
-                Some(local) => {
-                    let state = local.state(&name, order);
-                    if state.is_some() && local.reported != state {
-                        local.reported = state.clone();
-                        states.push((name, state));
-                    }
-                }
-                None => states.push((name, None)),
-            }
-        }
-        if !states.is_empty() {
-            self.report.under_way = Some(states.iter().map(|(name, _)| name.clone()).collect());
-            effects.push(Effect::Report(states));
-        }
-    }
-
-    fn reported(&mut self, now: Timestamp, result: Result<(), String>) {
-        let names = self.report.under_way.take().unwrap_or_default();
-        match result {
-            Ok(()) => {
-                self.report.failures = 0;
-                self.report.retry_at = None;
-            }
-            Err(_) => {
-                self.report.failures += 1;
-                self.report.retry_at = Some(now.plus_ms(pause_ms(self.report.failures)));
-                for name in names {
-                    if let Some(local) = self.units.get_mut(&name) {
-                        local.reported = None;
-                    }
-                    self.report.unreported.insert(name);
-                }
-            }
-        }
-    }
-
     fn ask_for_tick(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
-        let units = self.units.values().filter(|local| local.busy.is_none());
-        let retries = units.filter_map(|local| match local.trouble.as_ref()?.retry {
+        self.troubled.retain(|name| self.units.get(name).is_some_and(|local| local.trouble.is_some()));
+        let at_rest = self.troubled.iter().filter_map(|name| self.units.get(name)).filter(|local| local.busy.is_none());
+        let retries = at_rest.filter_map(|local| match local.trouble.as_ref()?.retry {
             Retry::At(at) => Some(at),
             Retry::OnChange => None,
         });
@@ -536,8 +412,7 @@ impl Agent {
             LookState::Failed(at, _) => Some(at),
             LookState::Needed | LookState::UnderWay(_) | LookState::Known | LookState::Disconnected => None,
         };
-        let next =
-            retries.chain(look).chain(self.report.retry_at).chain(self.guard_retry()).filter(|&at| now < at).min();
+        let next = retries.chain(look).chain(self.report.wake()).chain(self.guard_retry()).filter(|&at| now < at).min();
         if next.is_some() && next != self.wake {
             self.wake = next;
             effects.extend(next.map(Effect::Wake));

@@ -182,10 +182,11 @@ fn a_pair_is_written_together_and_then_started() {
             wrote main side
                 start main
                 start side
-                report main=inactive/loaded:0 side=inactive/loaded:0
+                wake 150
             status main active
             ran main start done
                 receipt main=launched:1:0:A
+                report main=active/launched:1
             ran side start done
                 receipt side=launched:2:0:B
         "#]],
@@ -209,7 +210,7 @@ fn nothing_is_done_before_the_store_and_the_machine_were_seen() {
             looked a=active,launched:1:0:A
             placements
                 stop a
-                report a=active/launched:1
+                wake 150
             ran a stop done
                 stop a
             status a inactive
@@ -238,10 +239,103 @@ fn what_is_leaving_goes_on_and_is_not_started() {
             change a=-
                 stop a
             status a inactive
-                report a=inactive/launched:1
+                wake 150
             ran a stop done
                 remove a
             removed a
+                report a=gone
+        "#]],
+    );
+}
+
+/// A quick start is told once, at its end; of a slow one the store hears on the way.
+#[test]
+fn only_a_slow_start_is_told_on_the_way() {
+    check(
+        "placements quick=launched:1:0:A slow=launched:1:0:B
+         looked
+         fetched A B
+         wrote quick slow
+         @10
+         status quick activating
+         status slow activating
+         @20
+         status quick active
+         ran quick start done
+         reported
+         receipt quick
+         @150
+         tick
+         reported
+         @400
+         status slow active
+         ran slow start done",
+        expect![[r#"
+            placements quick=launched:1:0:A slow=launched:1:0:B
+                look
+            looked
+                fetch B A
+            fetched A B
+                write quick=A slow=B
+            wrote quick slow
+                start quick
+                start slow
+                wake 150
+            status quick activating
+            status slow activating
+            status quick active
+            ran quick start done
+                receipt quick=launched:1:0:A
+                report quick=active/launched:1
+            reported
+            receipt quick
+            tick
+                report slow=activating/loaded:0
+            reported
+            status slow active
+                wake 550
+            ran slow start done
+                receipt slow=launched:1:0:B
+                report slow=active/launched:1
+        "#]],
+    );
+}
+
+/// All is read anew now and then, in case a signal was lost; what is being worked on meanwhile is not mistaken for it.
+#[test]
+fn a_resync_looks_at_the_machine_anew() {
+    check(
+        "placements a=launched:1:0:A b=launched:1:0:B
+         looked a=active,launched:1:0:A b=active,launched:1:0:B
+         reported
+         placements a=launched:1:0:A b=launched:1:0:B
+         looked a=active,launched:1:0:A b=inactive,launched:1:0:B
+         reported
+         change b=-
+         placements a=launched:1:0:A c=launched:2:0:C
+         removed b
+         looked a=active,launched:1:0:A b=inactive,launched:1:0:B
+         reported",
+        expect![[r#"
+            placements a=launched:1:0:A b=launched:1:0:B
+                look
+            looked a=active,launched:1:0:A b=active,launched:1:0:B
+                report a=active/launched:1 b=active/launched:1
+            reported
+            placements a=launched:1:0:A b=launched:1:0:B
+                look
+            looked a=active,launched:1:0:A b=inactive,launched:1:0:B
+                report b=inactive/launched:1
+            reported
+            change b=-
+                remove b
+            placements a=launched:1:0:A c=launched:2:0:C
+                look
+            removed b
+            looked a=active,launched:1:0:A b=inactive,launched:1:0:B
+                fetch C
+                report b=gone
+            reported
         "#]],
     );
 }
@@ -305,15 +399,15 @@ fn no_start_without_a_guard() {
             looked s=inactive,loaded:0:0:A k=inactive,loaded:0:0:B
                 guard needed
                 start k
-                report k=inactive/loaded:0 s=inactive/loaded:0
+                wake 150
             ran k start done
                 receipt k=launched:1:0:B
-            unguarded
-                wake 500
-            reported
                 report k=inactive/launched:1
+            unguarded
+            reported
             tick
                 guard needed
+                report s=inactive/loaded:0
             guarded anew
                 start s
             status s active
@@ -367,7 +461,7 @@ fn what_a_guard_stopped_comes_back_with_the_next() {
                 receipt s=loaded:0:0:A
             receipt s
                 start s
-                report s=inactive/loaded:0
+                wake 650
             ran s start done
                 receipt s=launched:1:0:A
         "#]],
@@ -414,18 +508,18 @@ fn other_content_is_stopped_by_the_old_file_then_written_then_started() {
             change a=launched:2:0:B
                 stop a
             status a deactivating
-                report a=deactivating/launched:1
+                wake 150
             change a=launched:3:0:B
             status a inactive
             ran a stop done
                 write a=B
             reported
-                report a=inactive/launched:1
             fetched B
             wrote a
                 start a
             ran a start done
                 receipt a=launched:3:0:B
+                report a=inactive/launched:3
         "#]],
     );
 }
@@ -529,8 +623,8 @@ fn one_bad_unit_hurts_one_unit() {
             wrote bad full=no_space good
                 start bad
                 start good
-                report bad=inactive/loaded:0 full=inactive/inactive:0 (no_space) good=inactive/loaded:0
-                wake 500
+                report full=inactive/inactive:0 (no_space)
+                wake 150
             ran bad start refused
             ran good start done
                 receipt good=launched:1:0:C
@@ -540,7 +634,8 @@ fn one_bad_unit_hurts_one_unit() {
                 start bad
                 start full
             reported
-                report bad=inactive/loaded:0 (systemd refused to start it: no) full=inactive/loaded:0 good=inactive/launched:1
+                report bad=inactive/loaded:0 (systemd refused to start it: no) good=inactive/launched:1
+                wake 650
         "#]],
     );
 }
@@ -572,6 +667,7 @@ fn a_lost_connection_is_followed_by_a_new_look_and_nothing_else() {
             status a active
             looked a=active,launched:1:0:A
                 restart a
+                wake 150
             ran a restart lost
                 report a=active/launched:1 (connection lost)
                 wake 500

@@ -407,7 +407,6 @@ impl Shared {
         self.plain_call("Reload", manager_call("Reload", &())).await
     }
 
-    /// Queues a job. The receiver hears how it ends, or is closed when the connection ends before.
     async fn remove(&self, names: &[UnitName]) -> Result<Vec<Result<(), ManagerError>>, ManagerError> {
         // Listing a unit that is not in memory would have systemd read its file, only to forget it again; it is at rest.
         let rows = self.list(&self.those_in_memory(names)).await?;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{FutureExt as _, StreamExt as _};
+use futures_util::{FutureExt as _, Stream, StreamExt as _};
 use tokio::sync::mpsc;
 use zbus::message::{Header, Type};
 use zbus::{Message, MessageStream, OwnedObjectPath, Variant};
@@ -78,37 +78,57 @@ pub(super) async fn tell(shared: Arc<Shared>, events: mpsc::Sender<ManagerEvent>
 
 /// Handles messages until the connection ends; says why it ended.
 async fn listen(shared: &Arc<Shared>, stream: &mut MessageStream) -> String {
-    loop {
-        let mut next = stream.next().await;
-        for _ in 0..BURST_MAX {
-            let message = match next {
-                Some(Ok(message)) => message,
-                Some(Err(err)) => return err.to_string(),
-                None => return "systemd closed it".to_owned(),
-            };
-            match handle(&mut shared.lock(), &message) {
-                Ok(Next::Nothing) => (),
-                Ok(Next::ListAll) => {
-                    // Not awaited: the reply comes through this very loop.
-                    let shared = Arc::clone(shared);
-                    tokio::spawn(async move {
-                        if let Err(err) = shared.list_all().await {
-                            tracing::warn!(%err, "states after a reload are unknown until the next look");
-                        }
-                    });
-                }
-                Ok(Next::End(reason)) => return reason,
-                // A message that we cannot read says nothing to us; the next look repairs what it might have said.
-                Err(err) => tracing::warn!(%err, ?message, "cannot read a message of systemd"),
+    let take = |message: zbus::Result<Message>| {
+        let message = message.map_err(|err| err.to_string())?;
+        match handle(&mut shared.lock(), &message) {
+            Ok(Next::Nothing) => (),
+            Ok(Next::ListAll) => {
+                // Not awaited: the reply comes through this very loop.
+                let shared = Arc::clone(shared);
+                tokio::spawn(async move {
+                    if let Err(err) = shared.list_all().await {
+                        tracing::warn!(%err, "states after a reload are unknown until the next look");
+                    }
+                });
             }
-            match stream.next().now_or_never() {
-                Some(message) => next = message,
-                None => break,
-            }
+            Ok(Next::End(reason)) => return Err(reason),
+            // A message that we cannot read says nothing to us; the next look repairs what it might have said.
+            Err(err) => tracing::warn!(%err, ?message, "cannot read a message of systemd"),
         }
+        Ok(())
+    };
+    let ring = || {
         if shared.lock().has_news() {
             shared.news.notify_one();
         }
+    };
+    in_bursts(stream, take, ring).await.err().unwrap_or_else(|| "systemd closed it".to_owned())
+}
+
+/// Takes each item of a stream until it ends or `take` fails. Rings whenever no more are there at once, and after [`BURST_MAX`].
+async fn in_bursts<T, E>(
+    stream: &mut (impl Stream<Item = T> + Unpin),
+    mut take: impl FnMut(T) -> Result<(), E>,
+    mut ring: impl FnMut(),
+) -> Result<(), E> {
+    let mut n_taken = 0;
+    loop {
+        // Not asked when the burst is over: what the stream then gave would be lost.
+        let at_once = if n_taken < BURST_MAX { stream.next().now_or_never() } else { None };
+        let next = match at_once {
+            Some(next) => next,
+            None => {
+                ring();
+                n_taken = 0;
+                tokio::task::yield_now().await;
+                stream.next().await
+            }
+        };
+        match next {
+            Some(item) => take(item)?,
+            None => return Ok(()),
+        }
+        n_taken += 1;
     }
 }
 
@@ -196,4 +216,33 @@ fn signal(state: &mut State, header: &Header<'_>, message: &Message) -> zbus::Re
         _ => (),
     }
     Ok(Next::Nothing)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::{Cell, RefCell};
+
+    use futures_util::stream;
+
+    use super::*;
+
+    /// Each burst once lost the message that followed it, and with it now and then the end of a job, so that a unit was waited
+    /// for without end.
+    #[tokio::test]
+    async fn no_message_is_lost_between_two_bursts() {
+        let n_messages = 3 * BURST_MAX + 7;
+        let (taken, in_a_row) = (RefCell::new(Vec::new()), Cell::new(0));
+        let take = |n: usize| {
+            taken.borrow_mut().push(n);
+            in_a_row.set(in_a_row.get() + 1);
+            assert!(in_a_row.get() <= BURST_MAX, "nobody is told of the news in between");
+            Ok::<(), String>(())
+        };
+        let ended = in_bursts(&mut stream::iter(0..n_messages), take, || in_a_row.set(0)).await;
+        assert_eq!(ended, Ok(()));
+        assert_eq!(taken.into_inner(), (0..n_messages).collect::<Vec<_>>());
+
+        let ended = in_bursts(&mut stream::iter(0..3), |n| if n == 1 { Err("one") } else { Ok(()) }, || ()).await;
+        assert_eq!(ended, Err("one"));
+    }
 }
