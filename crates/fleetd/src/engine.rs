@@ -119,7 +119,15 @@ async fn lead(store: &Arc<dyn Store>, view: &SharedView, since: Revision, lease:
                 Ok(()) => continue,
                 Err(StoreError::NoLease(_)) => return,
                 Err(err) => {
-                    tracing::warn!(error = %err, "cannot renew the lead");
+                    tracing::warn!(error = %err, "cannot renew the lead; nothing is decided until the store answers again");
+                    // What has not been written by now was decided on a picture that will be old.
+                    writing.abort_all();
+                    if !store_answers(&**store, lease, &mut renewal).await {
+                        return;
+                    }
+                    tracing::info!("the store answers again");
+                    // Machines that were away could not come back meanwhile: a full look gives them their time again.
+                    effects = look_anew(&mut engine, &mut listener);
                     continue;
                 }
             },
@@ -140,6 +148,18 @@ async fn lead(store: &Arc<dyn Store>, view: &SharedView, since: Revision, lease:
     }
 }
 
+/// Waits until the lead can be renewed; `false` if it is lost.
+async fn store_answers(store: &dyn Store, lease: LeaseId, renewal: &mut tokio::time::Interval) -> bool {
+    loop {
+        renewal.tick().await;
+        match store.keep_alive(lease).await {
+            Ok(()) => return true,
+            Err(StoreError::NoLease(_)) => return false,
+            Err(err) => tracing::debug!(error = %err, "still cannot renew the lead"),
+        }
+    }
+}
+
 fn after_writing(written: Result<Result<Revision, String>, tokio::task::JoinError>, backoff: &mut Backoff) -> Event {
     match written {
         Ok(Ok(revision)) => {
@@ -150,6 +170,7 @@ fn after_writing(written: Result<Result<Revision, String>, tokio::task::JoinErro
             tracing::warn!(reason, "a plan was not written; everything is looked at anew");
             Event::NotWritten
         }
+        Err(err) if err.is_cancelled() => Event::NotWritten,
         Err(err) => {
             tracing::error!(error = %err, "writing a plan failed");
             Event::NotWritten

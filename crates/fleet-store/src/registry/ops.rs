@@ -177,8 +177,9 @@ pub fn destroy(view: &View, unit: &UnitName) -> Result<Txn, OpsError> {
 
 /// Changes placements that belong together: all at one revision, or none.
 ///
-/// Each is guarded by the placement as the view has it, and a put also by the unit it was decided for. Taking away what is
-/// not there is nothing; a group may come out empty.
+/// Each is guarded by the placement as the view has it, and a put also by the unit it was decided for. What is changed about
+/// a machine that the view does not show is guarded by its absence: if it is back, nothing may be started in its stead.
+/// Taking away what is not there is nothing; a group may come out empty.
 ///
 /// # Errors
 /// [`OpsError::NoUnit`], [`OpsError::InactivePlacement`], [`OpsError::TooBig`] for more than fit one transaction, and
@@ -186,7 +187,7 @@ pub fn destroy(view: &View, unit: &UnitName) -> Result<Txn, OpsError> {
 /// newer fleet is no reason to stop a healthy unit.
 pub fn change_placements(view: &View, changes: &[PlacementChange]) -> Result<Txn, OpsError> {
     let mut txn = Txn::default();
-    let mut guarded = BTreeSet::new();
+    let (mut guarded, mut absent) = (BTreeSet::new(), BTreeSet::new());
     for PlacementChange { machine, unit, placement } in changes {
         let key = Key::Placement(machine.clone(), unit.clone());
         let unit_key = Key::Unit(unit.clone());
@@ -196,6 +197,10 @@ pub fn change_placements(view: &View, changes: &[PlacementChange]) -> Result<Txn
             Some(seen) => Guard::ModRevision(key.to_string(), seen),
             None => Guard::Absent(key.to_string()),
         };
+        let is_absent = seen.is_some() && !view.machines().contains_key(machine);
+        if is_absent && absent.insert(machine) {
+            txn.guards.push(Guard::Absent(Key::Machine(machine.clone()).to_string()));
+        }
         match placement {
             Some(placement) => {
                 if placement.target == TargetState::Inactive {

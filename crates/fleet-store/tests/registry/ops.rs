@@ -197,12 +197,13 @@ async fn placements() {
     check(
         ops::change_placements(&cluster.view, &moved),
         &expect![[r#"
-        if placements/m1/a.service is of 4
-        if units/a.service is of 2
-        if absent placements/m2/a.service
-        delete placements/m1/a.service
-        put placements/m2/a.service {"v":1,"target":"launched","generation":2,"restarts":0}
-    "#]],
+            if absent machines/m1
+            if placements/m1/a.service is of 4
+            if units/a.service is of 2
+            if absent placements/m2/a.service
+            delete placements/m1/a.service
+            put placements/m2/a.service {"v":1,"target":"launched","generation":2,"restarts":0}
+        "#]],
     );
     let mut inactive = placed(&cluster.view, "m1", "a.service");
     inactive.placement.as_mut().expect("an order").target = TargetState::Inactive;
@@ -227,6 +228,13 @@ async fn placements() {
     assert_eq!(cluster.commit(&stale.expect("a transaction")).await, None);
     let machines: Vec<_> = cluster.view.placed_on(&name("a.service")).collect();
     assert_eq!(machines, [&id("m1")]);
+
+    // The machine that it is taken from because it is lost comes back just then.
+    let from_lost = ops::change_placements(&cluster.view, &[taken("m1", "a.service")]).expect("a transaction");
+    cluster.machine("m1", &[]).await;
+    assert_eq!(cluster.commit(&from_lost).await, None);
+    let from_present = ops::change_placements(&cluster.view, &[taken("m1", "a.service")]).expect("a transaction");
+    assert!(cluster.commit(&from_present).await.is_some());
 }
 
 /// A leader that has lost the lead writes nothing.

@@ -99,9 +99,10 @@ async fn unreadable_values() {
     check(
         ops::change_placements(&cluster.view, &[taken("m2", "b.service")]),
         &expect![[r#"
-        if placements/m2/b.service is of 7
-        delete placements/m2/b.service
-    "#]],
+            if absent machines/m2
+            if placements/m2/b.service is of 7
+            delete placements/m2/b.service
+        "#]],
     );
     for unit in ["a.service", "c.service"] {
         let txn = ops::destroy(&cluster.view, &name(unit)).expect("a transaction");
@@ -112,9 +113,10 @@ async fn unreadable_values() {
     check(
         ops::change_placements(&cluster.view, &[taken("m1", "a.service")]),
         &expect![[r#"
-        if placements/m1/a.service is of 4
-        delete placements/m1/a.service
-    "#]],
+            if absent machines/m1
+            if placements/m1/a.service is of 4
+            delete placements/m1/a.service
+        "#]],
     );
 }
 
