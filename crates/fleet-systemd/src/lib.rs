@@ -84,6 +84,11 @@ pub trait UnitManager: Send + Sync + 'static {
     /// The outer error: the reload failed or there is no connection; files may have been written.
     async fn write(&self, files: &[WriteFile]) -> Result<Vec<Result<(), ManagerError>>, ManagerError>;
 
+    /// Writes the file of a unit that is fleet's own and no user's ([`fleet_core::unit::GUARD_UNIT`]), as `write` does, but
+    /// without a receipt: no look shows it. Its state is told and can be asked for as that of any other unit from then on,
+    /// and it can be run and removed.
+    async fn provide(&self, name: &UnitName, text: &str) -> Result<(), ManagerError>;
+
     /// Replaces the receipt of a unit whose file is there.
     async fn write_receipt(&self, name: &UnitName, receipt: &Receipt) -> Result<(), ManagerError>;
 

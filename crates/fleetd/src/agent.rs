@@ -5,43 +5,57 @@ use std::time::Duration;
 
 use fleet_core::agent::{Agent, Effect, Event};
 use fleet_core::model::{MachineId, Placement, Revision, Timestamp, UnitState};
-use fleet_core::unit::{UnitHash, UnitName};
+use fleet_core::unit::{GUARD_UNIT, UnitHash, UnitName};
 use fleet_store::registry::{FileRecord, Key, Value as _, ops};
 use fleet_store::{Change, KeyValue, Keys, LeaseId, Store, StoreError};
-use fleet_systemd::{ManagerEvent, UnitManager, UnitStatus};
+use fleet_systemd::{JobResult, ManagerError, ManagerEvent, UnitManager, UnitStatus, Verb};
 use tokio::sync::{mpsc, watch};
+use tokio::task::{AbortHandle, JoinSet};
 
 use crate::clock;
+use crate::guard::Post;
 use crate::view::Backoff;
 
 /// Changes of placements that may wait for the agent; more, and the watch waits.
 const PLACEMENTS_QUEUE: usize = 64;
 
+/// What an agent's shell works with.
+pub struct Parts {
+    /// Which machine.
+    pub machine: MachineId,
+    /// Where its orders are.
+    pub store: Arc<dyn Store>,
+    /// Its systemd.
+    pub manager: Arc<dyn UnitManager>,
+    /// The lease that the machine's presence lives on; its states live on it, too.
+    pub lease: watch::Receiver<LeaseId>,
+    /// For units that may not run without that lease.
+    pub guard: Post,
+    /// Over how many slices units are spread.
+    pub n_slices: u32,
+    /// How often the orders are read anew although no watch has failed.
+    pub resync: Duration,
+}
+
 /// Drives one machine until its task is dropped.
-///
-/// `lease` is the one that the machine's presence lives on; its states live on it, too.
-pub async fn run(
-    machine: MachineId,
-    store: Arc<dyn Store>,
-    manager: Arc<dyn UnitManager>,
-    mut lease: watch::Receiver<LeaseId>,
-    n_slices: u32,
-    resync: Duration,
-) {
+pub async fn run(parts: Parts) {
+    let Parts { machine, store, manager, mut lease, guard, n_slices, resync } = parts;
     let (results_tx, mut results) = mpsc::unbounded_channel();
     let (placements_tx, mut placements) = mpsc::channel(PLACEMENTS_QUEUE);
     // Dropped with this future, and so ended.
-    let mut tasks = tokio::task::JoinSet::new();
-    tasks.spawn(follow_placements(machine.clone(), Arc::clone(&store), resync, placements_tx));
+    let mut tasks = JoinSet::new();
+    tasks.spawn(follow_placements(machine.clone(), Arc::clone(&store), lease.clone(), resync, placements_tx));
     let mut signals = manager.events().expect("the manager's events are taken once, here");
     let shell = Shell { machine, store, manager, results: results_tx };
     let mut agent = Agent::new(n_slices);
+    let mut guard_news = GuardNews::default();
+    let mut guarding: Option<AbortHandle> = None;
     let mut wake: Option<Timestamp> = None;
     loop {
         let first = tokio::select! {
             biased;
             Some(event) = signals.recv() => Heard::FromManager(event),
-            Some(event) = placements.recv() => Heard::Other(event),
+            Some(orders) = placements.recv() => Heard::Orders(orders),
             Some(event) = results.recv() => Heard::Other(event),
             Ok(()) = lease.changed() => Heard::Other(Event::ReportsLost),
             () = sleep_until(wake) => {
@@ -49,7 +63,8 @@ pub async fn run(
                 Heard::Other(Event::Tick)
             }
         };
-        let heard = all_heard(first, &mut signals, &mut placements, &mut results);
+        let (heard, read_under) = all_heard(first, &mut signals, &mut placements, &mut results);
+        let heard = guard_news.told(heard, || shell.manager.status(&guard_unit()));
         let said = with_states(heard, |unit| shell.manager.status(unit));
         for event in &said {
             note(&shell.machine, event);
@@ -58,11 +73,20 @@ pub async fn run(
             tracing::debug!(machine = %shell.machine, ?effect, "agent");
             match effect {
                 Effect::Wake(at) => wake = Some(at),
+                Effect::Guard { needed } => {
+                    // What was asked for before is not wanted any more: it may still be waiting for a lease.
+                    guarding.take().inspect(AbortHandle::abort);
+                    guarding = Some(tasks.spawn(shell.clone().guard(needed, guard.clone())));
+                }
                 effect => {
                     let lease = *lease.borrow();
                     tasks.spawn(shell.clone().carry_out(effect, lease));
                 }
             }
+        }
+        if let Some(lease) = read_under {
+            // Now that the agent goes by them, and not before.
+            guard.admitted.send_replace(Some(lease));
         }
         // Finished effects have told their result; only their handles are left.
         while tasks.try_join_next().is_some() {}
@@ -72,29 +96,77 @@ pub async fn run(
 /// What woke the loop.
 enum Heard {
     FromManager(ManagerEvent),
+    Orders(Orders),
     Other(Event),
 }
 
+/// Orders of this machine, or changes of them.
+struct Orders {
+    event: Event,
+    /// The machine's lease before they were read, if these are all there are.
+    read_under: Option<LeaseId>,
+}
+
 /// What woke the loop, and all else that is there already, in an order that is true: of each source in its own order, and what
-/// systemd said before the results, because it was said before the end of a job that is among them.
+/// systemd said before the results, because it was said before the end of a job that is among them. And the last lease under
+/// which all orders among them were read.
 fn all_heard(
     first: Heard,
     signals: &mut mpsc::Receiver<ManagerEvent>,
-    placements: &mut mpsc::Receiver<Event>,
+    placements: &mut mpsc::Receiver<Orders>,
     results: &mut mpsc::UnboundedReceiver<Event>,
-) -> Vec<Event> {
-    let (from_systemd, other) = match first {
-        Heard::FromManager(event) => (Some(event), None),
-        Heard::Other(event) => (None, Some(event)),
+) -> (Vec<Event>, Option<LeaseId>) {
+    let (from_systemd, orders, other) = match first {
+        Heard::FromManager(event) => (Some(event), None, None),
+        Heard::Orders(orders) => (None, Some(orders), None),
+        Heard::Other(event) => (None, None, Some(event)),
     };
     // Results are taken first and told last: what systemd said before the end of a job is then there to be taken.
     let mut others: Vec<Event> = other.into_iter().collect();
-    others.extend(std::iter::from_fn(|| placements.try_recv().ok()));
+    let mut read_under = None;
+    for orders in orders.into_iter().chain(std::iter::from_fn(|| placements.try_recv().ok())) {
+        read_under = orders.read_under.or(read_under);
+        others.push(orders.event);
+    }
     others.extend(std::iter::from_fn(|| results.try_recv().ok()));
     let mut heard: Vec<Event> = from_systemd.into_iter().map(from_manager).collect();
     heard.extend(std::iter::from_fn(|| signals.try_recv().ok()).map(from_manager));
     heard.extend(others);
-    heard
+    (heard, read_under)
+}
+
+fn guard_unit() -> UnitName {
+    GUARD_UNIT.parse().expect("a unit name")
+}
+
+/// What systemd says of the guard, as the agent is to hear it: not as of a unit of its own.
+#[derive(Debug, Default)]
+struct GuardNews {
+    /// The agent was told that the guard stands.
+    stands: bool,
+}
+
+impl GuardNews {
+    /// Puts the guard's end in the place of what systemd says of its unit. `status`: how it is by now.
+    fn told(&mut self, heard: Vec<Event>, status: impl Fn() -> Option<UnitStatus>) -> Vec<Event> {
+        let stands = |status: &UnitStatus| status.active == "active";
+        let ended = || Event::GuardFailed("it ended".to_owned());
+        let tell = |event: Event| match event {
+            Event::Status(status) if status.name.as_str() == GUARD_UNIT => {
+                let ends = self.stands && !stands(&status);
+                self.stands &= !ends;
+                ends.then(ended)
+            }
+            // Its end may have been told before the end of the job that started it.
+            Event::GuardReady { .. } if !status().as_ref().is_some_and(stands) => Some(ended()),
+            Event::GuardReady { anew } => {
+                self.stands = true;
+                Some(Event::GuardReady { anew })
+            }
+            event => Some(event),
+        };
+        heard.into_iter().filter_map(tell).collect()
+    }
 }
 
 /// Puts before the end of each job how its unit is now: whoever hears that a start failed wants to know that, and the event
@@ -129,7 +201,10 @@ fn note(machine: &MachineId, event: &Event) {
     match event {
         Event::Disconnected => tracing::warn!(%machine, "lost the connection to systemd; units go on running"),
         Event::Connected => tracing::info!(%machine, "connected to systemd again"),
-        Event::GuardFailed(reason) => tracing::warn!(%machine, reason, "no guard"),
+        Event::GuardReady { anew } => tracing::info!(%machine, anew, "the guard stands"),
+        Event::GuardFailed(reason) => {
+            tracing::warn!(%machine, reason, "no guard: units with `WhenIsolated=stop` are not started now")
+        }
         Event::LookFailed(reason) => tracing::warn!(%machine, reason, "cannot look at the machine"),
         Event::FetchFailed(_, reason) => tracing::warn!(%machine, reason, "cannot fetch unit files"),
         Event::Reported(Err(reason)) => tracing::warn!(%machine, reason, "cannot report unit states"),
@@ -191,14 +266,49 @@ impl Shell {
                 Event::Removed(names.into_iter().zip(results).collect())
             }
             Effect::Report(states) => Event::Reported(self.report(&states, lease).await),
-            Effect::Guard { needed: true } => Event::GuardFailed(
-                "this fleetd arms no guard, so it starts no unit with `WhenIsolated=stop`".to_owned(),
-            ),
-            Effect::Guard { needed: false } => return,
-            Effect::Wake(_) => Event::Tick,
+            Effect::Guard { .. } | Effect::Wake(_) => unreachable!("the loop sees to these itself"),
         };
         // The receiver is gone only when the agent is: then nobody is left to be told.
         let _ = self.results.send(event);
+    }
+
+    /// Sees that the guard stands, as soon as the machine has a lease, or that it goes.
+    async fn guard(self, needed: bool, mut post: Post) {
+        let event = match needed {
+            true => {
+                post.wait().await;
+                self.guard_stands(&post.unit_text).await.unwrap_or_else(Event::GuardFailed)
+            }
+            false => match self.guard_goes().await {
+                Ok(()) => return,
+                Err(err) => {
+                    tracing::warn!(machine = %self.machine, error = %err, "the guard, which nobody needs, did not go");
+                    return;
+                }
+            },
+        };
+        // As in `carry_out`.
+        let _ = self.results.send(event);
+    }
+
+    async fn guard_stands(&self, unit_text: &str) -> Result<Event, String> {
+        let name = guard_unit();
+        let text = |err: ManagerError| err.to_string();
+        self.manager.provide(&name, unit_text).await.map_err(text)?;
+        if self.manager.status(&name).is_some_and(|status| status.active == "active") {
+            return Ok(Event::GuardReady { anew: false });
+        }
+        match self.manager.run(&name, Verb::Start).await.map_err(text)? {
+            JobResult::Done => Ok(Event::GuardReady { anew: true }),
+            JobResult::Other(result) => Err(format!("the job that starts {name} ended with `{result}`")),
+            JobResult::Refused { message, .. } => Err(format!("systemd does not start {name}: {message}")),
+        }
+    }
+
+    async fn guard_goes(&self) -> Result<(), ManagerError> {
+        let name = guard_unit();
+        self.manager.run(&name, Verb::Stop).await?;
+        self.manager.remove(std::slice::from_ref(&name)).await?.into_iter().collect()
     }
 
     async fn fetch(&self, hashes: Vec<UnitHash>) -> Event {
@@ -225,13 +335,19 @@ impl Shell {
     }
 }
 
-/// Tells the placements of one machine: all of them, then each change; all of them again after a gap, and now and then
-/// without one, because watches have lost events before.
-async fn follow_placements(machine: MachineId, store: Arc<dyn Store>, resync: Duration, events: mpsc::Sender<Event>) {
+/// Tells the placements of one machine: all of them, then each change; all of them again after a gap, with a new lease
+/// (what was ordered before it may have been taken back), and now and then, because watches have lost events before.
+async fn follow_placements(
+    machine: MachineId,
+    store: Arc<dyn Store>,
+    mut lease: watch::Receiver<LeaseId>,
+    resync: Duration,
+    orders: mpsc::Sender<Orders>,
+) {
     let keys = Key::placements_of(&machine);
     let mut backoff = Backoff::default();
     loop {
-        match follow_once(&keys, &*store, resync, &events, &mut backoff).await {
+        match follow_once(&keys, &*store, &mut lease, resync, &orders, &mut backoff).await {
             Ok(Ended::NobodyListens) => return,
             Ok(Ended::ResyncDue) => (),
             Err(err) => {
@@ -251,23 +367,30 @@ enum Ended {
 async fn follow_once(
     keys: &Keys,
     store: &dyn Store,
+    lease: &mut watch::Receiver<LeaseId>,
     resync: Duration,
-    events: &mpsc::Sender<Event>,
+    orders: &mpsc::Sender<Orders>,
     backoff: &mut Backoff,
 ) -> Result<Ended, StoreError> {
+    // Before the read: what is read is no older than this lease.
+    let read_under = Some(*lease.borrow_and_update());
     let snapshot = store.read(keys).await?;
     let all = snapshot.kvs.iter().filter_map(placement).collect();
-    if events.send(Event::Placements(all)).await.is_err() {
+    if orders.send(Orders { event: Event::Placements(all), read_under }).await.is_err() {
         return Ok(Ended::NobodyListens);
     }
     let mut watch = store.watch(keys, Revision(snapshot.revision.0 + 1)).await?;
     let due = tokio::time::Instant::now() + resync;
     loop {
-        let Ok(batch) = tokio::time::timeout_at(due, watch.next()).await else { return Ok(Ended::ResyncDue) };
-        let batch = batch?;
+        let batch = tokio::select! {
+            biased;
+            Ok(()) = lease.changed() => return Ok(Ended::ResyncDue),
+            () = tokio::time::sleep_until(due) => return Ok(Ended::ResyncDue),
+            batch = watch.next() => batch?,
+        };
         backoff.reset();
-        let changes = batch.changes.iter().filter_map(placement_change).collect();
-        if events.send(Event::PlacementsChanged(changes)).await.is_err() {
+        let event = Event::PlacementsChanged(batch.changes.iter().filter_map(placement_change).collect());
+        if orders.send(Orders { event, read_under: None }).await.is_err() {
             return Ok(Ended::NobodyListens);
         }
     }
@@ -300,8 +423,6 @@ fn placement_change(change: &Change) -> Option<(UnitName, Option<Placement>)> {
 
 #[cfg(test)]
 mod tests {
-    use fleet_systemd::{JobResult, Verb};
-
     use super::*;
 
     fn status(active: &str) -> UnitStatus {
@@ -314,7 +435,7 @@ mod tests {
         let (signals_tx, mut signals) = mpsc::channel(8);
         let (_placements_tx, mut placements) = mpsc::channel(8);
         let (results_tx, mut results) = mpsc::unbounded_channel();
-        let mut hear = |first| all_heard(first, &mut signals, &mut placements, &mut results);
+        let mut hear = |first| all_heard(first, &mut signals, &mut placements, &mut results).0;
         let told = |active| signals_tx.try_send(ManagerEvent::Changed(status(active))).expect("there is room");
 
         told("active");

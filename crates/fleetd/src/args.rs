@@ -1,4 +1,4 @@
-//! The command line: one flag for each configuration key, and `--config`.
+//! The command line: one flag for each configuration key, and `--config`. And `guard`, which only systemd types.
 
 use std::path::PathBuf;
 
@@ -13,6 +13,8 @@ pub struct Args {
     pub config: Option<PathBuf>,
     /// Key and value of each other flag.
     pub flags: Vec<(&'static str, String)>,
+    /// `guard FOLDER`: not the daemon, but the guard that its machine's systemd runs beside it.
+    pub guard: Option<PathBuf>,
 }
 
 /// Reads the command line. Wrong use ends the process with code 2, `--help` and `--version` with 0.
@@ -30,18 +32,26 @@ fn command() -> Command {
         };
         Arg::new(key.name).long(key.name.replace('_', "-")).value_name("VALUE").help(help)
     });
+    let folder = Arg::new("folder").required(true).value_name("FOLDER").help("where fleetd says for how long");
+    let guard = Command::new("guard").hide(true).arg(folder).about(
+        "Runs as long as this machine has its lease; systemd stops the units that are bound to it. Started by fleetd.",
+    );
     Command::new("fleetd")
         .version(env!("CARGO_PKG_VERSION"))
         .about("The daemon of fleet. Every flag is also a key of the configuration file and a FLEET_... variable.")
         .after_help("Commands for people are in fleetctl.")
         .arg(config)
         .args(keys)
+        .subcommand(guard)
+        .disable_help_subcommand(true)
 }
 
 fn read(matches: &ArgMatches) -> Args {
     let value = |name: &str| matches.get_one::<String>(name).cloned();
     let keys = KEYS.iter().filter(|key| key.role == Role::Used);
+    let guard = matches.subcommand().and_then(|(_, guard)| guard.get_one::<String>("folder"));
     Args {
+        guard: guard.map(PathBuf::from),
         config: value("config").map(PathBuf::from),
         flags: keys.filter_map(|key| Some((key.name, value(key.name)?))).collect(),
     }
@@ -72,5 +82,12 @@ mod tests {
         assert_eq!(args.flags, [("metadata", "a=b".to_owned()), ("agent_ttl", "10s".to_owned())]);
         let words = two_dashes(["fleetd", "version"].map(str::to_owned).into_iter());
         assert_eq!(words.collect::<Vec<_>>(), ["fleetd", "--version"]);
+    }
+
+    #[test]
+    fn the_guard_is_asked_for_by_a_word() {
+        let args = |line: &[&str]| read(&command().get_matches_from(line));
+        assert_eq!(args(&["fleetd", "guard", "/run/x"]).guard, Some("/run/x".into()));
+        assert_eq!(args(&["fleetd", "--agent-ttl=10s"]).guard, None);
     }
 }

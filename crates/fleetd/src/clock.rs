@@ -4,7 +4,10 @@ use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fleet_core::model::Timestamp;
+use nix::time::{ClockId, clock_gettime};
 use tokio::time::Instant;
+
+use crate::guard::BootTime;
 
 /// Now, in the time of the runtime: it never goes back, and in a simulation it is the simulated time.
 ///
@@ -23,4 +26,11 @@ pub fn now() -> Timestamp {
 /// How long it is until `at`; nothing if that is past.
 pub fn until(at: Timestamp) -> Duration {
     Duration::from_millis(at.0.saturating_sub(now().0))
+}
+
+/// Now, on the clock that goes on while the machine is suspended and that nobody can set. All processes of one boot share it.
+pub fn boot_time() -> BootTime {
+    let now = clock_gettime(ClockId::CLOCK_BOOTTIME).expect("Linux has had this clock since 2.6.39");
+    let ms = |number: i64| u64::try_from(number).unwrap_or_default();
+    BootTime(ms(now.tv_sec()) * 1_000 + ms(now.tv_nsec()) / 1_000_000)
 }

@@ -20,7 +20,7 @@ use crate::config::{Config, MachineConfig, StoreAt, SystemdAt};
 use crate::host::Host;
 use crate::listen::{self, ListenError};
 use crate::view::{Backoff, SharedView};
-use crate::{api, parts};
+use crate::{api, guard, parts};
 
 /// The file in a machine's `units_directory` that its `fleetd` holds locked. systemd does not look at such names.
 const LOCK: &str = ".fleetd.lock";
@@ -50,6 +50,8 @@ pub enum DaemonError {
     },
     #[error("another fleetd serves machine {machine}: it holds {path}")]
     Served { machine: MachineId, path: String },
+    #[error("cannot tell where this program is, which the guard of a machine runs, too")]
+    Program(#[source] std::io::Error),
     #[error("cannot handle signals")]
     Signals(#[source] std::io::Error),
 }
@@ -58,6 +60,9 @@ pub enum DaemonError {
 pub async fn run(config: Config) -> Result<(), DaemonError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(DaemonError::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(DaemonError::Signals)?;
+    // At once: an upgrade may put another one in its place.
+    let program = std::env::current_exe().map_err(DaemonError::Program)?;
+    let program = program.to_string_lossy().into_owned();
     // Held, and so kept from others, until the process ends.
     let _locks: Vec<File> = config.machines.iter().map(lock).collect::<Result<_, _>>()?;
     let store = open(&config.store).await?;
@@ -75,7 +80,7 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
     // their own from each other.
     let id = config.machines.first().map_or_else(String::new, |machine| format!("{} {}", machine.id, boot_id()));
     for machine in config.machines.iter().cloned() {
-        parts.spawn(serve_machine(machine, Arc::clone(&store), config.clone()));
+        parts.spawn(serve_machine(machine, Arc::clone(&store), config.clone(), program.clone()));
     }
     let leader_id = (!config.disable_engine).then_some(id);
     parts::serve_cluster(&mut parts, store, view.clone(), settings(&config), leader_id);
@@ -162,7 +167,7 @@ async fn listeners(config: &Config) -> Result<Vec<listen::Listener>, DaemonError
     Ok(listeners)
 }
 
-async fn serve_machine(machine: MachineConfig, store: Arc<dyn Store>, config: Config) {
+async fn serve_machine(machine: MachineConfig, store: Arc<dyn Store>, config: Config, program: String) {
     let record = MachineRecord {
         public_ip: if machine.public_ip.is_empty() { default_address() } else { machine.public_ip.clone() },
         metadata: machine.metadata.clone(),
@@ -171,7 +176,11 @@ async fn serve_machine(machine: MachineConfig, store: Arc<dyn Store>, config: Co
         boot_id: boot_id(),
     };
     let manager = connect(&machine).await;
-    parts::serve_machine(machine.id, record, store, manager, settings(&config)).await;
+    let guard = guard::Site {
+        unit_text: guard::unit::text(&program, &machine.guard_folder_there),
+        permit: Box::new(guard::PermitFile::new(machine.guard_folder())),
+    };
+    parts::serve_machine(machine.id, record, store, manager, guard, settings(&config)).await;
 }
 
 fn settings(config: &Config) -> parts::Settings {

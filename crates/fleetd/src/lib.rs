@@ -2,7 +2,7 @@
 //!
 //! A library and a program of three lines, so that the simulator can run the very shells that the program runs. Reading
 //! order: `daemon` (wiring) and [`parts`] (what is started when), [`view`] (the one picture of the cluster), [`engine`] and
-//! [`agent`] (the shells of the two event machines), [`presence`], `api`.
+//! [`agent`] (the shells of the two event machines), [`presence`], [`guard`] (a second program in this one), `api`.
 
 pub mod agent;
 mod api;
@@ -11,6 +11,7 @@ pub mod clock;
 mod config;
 mod daemon;
 pub mod engine;
+pub mod guard;
 mod host;
 mod listen;
 mod logging;
@@ -25,6 +26,13 @@ pub use api::Api;
 /// The program: reads the command line, runs until it is told to end, and gives the exit code.
 pub fn main() -> ExitCode {
     let args = args::parse();
+    if let Some(folder) = args.guard {
+        logging::start(0);
+        return match guard::run(&folder) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(err) => fail(&err),
+        };
+    }
     let config = config::Settings::collect(args.config.as_deref(), std::env::vars(), args.flags)
         .and_then(config::Settings::check);
     let config = match config {

@@ -8,11 +8,12 @@ use fleet_core::model::{MachineId, Revision};
 use fleet_store::Store;
 use fleet_store::registry::MachineRecord;
 use fleet_systemd::UnitManager;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::presence::Presence;
 use crate::view::SharedView;
-use crate::{agent, engine};
+use crate::{agent, engine, guard};
 
 /// What of the configuration the parts go by.
 #[derive(Clone, Copy, Debug)]
@@ -49,10 +50,21 @@ pub async fn serve_machine(
     record: MachineRecord,
     store: Arc<dyn Store>,
     manager: Arc<dyn UnitManager>,
+    guard: guard::Site,
     settings: Settings,
 ) {
     let presence = Presence::announce(machine.clone(), record, settings.agent_ttl, Arc::clone(&store)).await;
-    let lease = presence.lease();
-    let agent = agent::run(machine, store, manager, lease, settings.n_slices, settings.resync);
-    tokio::join!(presence.keep(), agent);
+    let (admitted, granted) = (watch::Sender::new(None), watch::Sender::new(None));
+    let post = guard::Post { unit_text: guard.unit_text, granted: granted.subscribe(), admitted: admitted.clone() };
+    let grants = guard::Grants { until: presence.until(), admitted: admitted.subscribe(), granted };
+    let agent = agent::run(agent::Parts {
+        machine,
+        store,
+        manager,
+        lease: presence.lease(),
+        guard: post,
+        n_slices: settings.n_slices,
+        resync: settings.resync,
+    });
+    tokio::join!(presence.keep(), grants.keep(&*guard.permit), agent);
 }

@@ -11,6 +11,8 @@ use fleet_store::registry::{Key, MachineRecord, Value as _, ops};
 use fleet_store::{Change, LeaseId, Store, StoreError, TxnOutcome};
 use tokio::sync::watch;
 
+use crate::clock;
+use crate::guard::Until;
 use crate::view::Backoff;
 
 /// A lease is kept alive so many times within its time, so that two lost calls are no death.
@@ -20,6 +22,7 @@ const RENEWALS_PER_TTL: u32 = 3;
 pub struct Presence {
     seat: Seat,
     lease: watch::Sender<LeaseId>,
+    until: watch::Sender<Option<Until>>,
 }
 
 /// What a machine needs to become present.
@@ -42,8 +45,8 @@ impl Presence {
     /// Announces the machine, however long that takes.
     pub async fn announce(machine: MachineId, record: MachineRecord, ttl: Duration, store: Arc<dyn Store>) -> Presence {
         let seat = Seat { machine, record, ttl, store };
-        let lease = seat.take().await;
-        Presence { seat, lease: watch::Sender::new(lease) }
+        let until = seat.take().await;
+        Presence { seat, lease: watch::Sender::new(until.lease), until: watch::Sender::new(Some(until)) }
     }
 
     /// The lease that the machine lives on; a new one means that all that lived on the last is gone.
@@ -51,20 +54,33 @@ impl Presence {
         self.lease.subscribe()
     }
 
+    /// Until when the machine certainly has it; `None` while it has none.
+    pub fn until(&self) -> watch::Receiver<Option<Until>> {
+        self.until.subscribe()
+    }
+
     /// Keeps it alive.
     pub async fn keep(self) {
-        let Presence { seat, lease } = self;
+        let Presence { seat, lease, until } = self;
         let mut backoff = Backoff::up_to(seat.ttl / RENEWALS_PER_TTL / 2);
         let mut renewals = tokio::time::interval(seat.ttl / RENEWALS_PER_TTL);
         renewals.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             renewals.tick().await;
             let current = *lease.borrow();
+            // Before it is sent: however late the answer is, the lease lives at least so long.
+            let renewed = Until { lease: current, at: clock::boot_time().plus(seat.ttl) };
             match seat.store.keep_alive(current).await {
-                Ok(()) => backoff.reset(),
+                Ok(()) => {
+                    backoff.reset();
+                    until.send_replace(Some(renewed));
+                }
                 Err(StoreError::NoLease(_)) => {
                     tracing::warn!(machine = %seat.machine, "the machine's lease had run out; announcing it anew");
-                    lease.send_replace(seat.take().await);
+                    until.send_replace(None);
+                    let anew = seat.take().await;
+                    lease.send_replace(anew.lease);
+                    until.send_replace(Some(anew));
                 }
                 Err(err) => {
                     tracing::warn!(machine = %seat.machine, error = %err, "cannot renew the machine's lease; trying again");
@@ -78,11 +94,11 @@ impl Presence {
 
 impl Seat {
     /// Becomes present, however long that takes, and gives the lease.
-    async fn take(&self) -> LeaseId {
+    async fn take(&self) -> Until {
         let mut backoff = Backoff::default();
         loop {
             match self.try_take().await {
-                Ok(lease) => return lease,
+                Ok(until) => return until,
                 Err(Out::Failed(reason)) => {
                     tracing::warn!(machine = %self.machine, reason, "cannot announce the machine; trying again");
                     backoff.pause().await;
@@ -98,7 +114,7 @@ impl Seat {
         }
     }
 
-    async fn try_take(&self) -> Result<LeaseId, Out> {
+    async fn try_take(&self) -> Result<Until, Out> {
         let failed = |err: StoreError| Out::Failed(err.to_string());
         let snapshot = self.store.read(&Key::Machine(self.machine.clone()).one()).await.map_err(failed)?;
         let seen = match snapshot.kvs.first() {
@@ -108,11 +124,12 @@ impl Seat {
                 Ok(_) | Err(_) => Some(kv.mod_revision),
             },
         };
+        let at = clock::boot_time().plus(self.ttl);
         let lease = self.store.grant(self.ttl).await.map_err(failed)?;
         let txn =
             ops::announce(&self.machine, &self.record, lease, seen).map_err(|err| Out::Failed(err.to_string()))?;
         match self.store.commit(&txn).await.map_err(failed)? {
-            TxnOutcome::Committed(_) => Ok(lease),
+            TxnOutcome::Committed(_) => Ok(Until { lease, at }),
             TxnOutcome::Conflict(_) => {
                 self.store.revoke(lease).await.map_err(failed)?;
                 Err(Out::Failed("its record changed meanwhile".to_owned()))

@@ -14,6 +14,7 @@ mod desk;
 mod examples;
 mod fleetctl;
 mod golden;
+mod guarded;
 mod judge;
 mod placement;
 mod regressions;

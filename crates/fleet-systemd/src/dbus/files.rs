@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use fleet_core::model::{Generation, TargetState};
-use fleet_core::unit::UnitName;
+use fleet_core::unit::{GUARD_UNIT, UnitName};
 use serde::{Deserialize, Serialize};
 
 use crate::{ManagerError, Receipt, WriteFile};
@@ -104,6 +104,10 @@ impl Files {
         let mut found = Found::default();
         let mut receipts = unit_names(&self.units.join(RECEIPTS))?;
         for name in unit_names(&self.units)? {
+            // Fleet's own, and nobody's order.
+            if name.as_str() == GUARD_UNIT {
+                continue;
+            }
             // Something that is no plain file (`x.service` as a directory) was not written here.
             if !fs::symlink_metadata(self.file(&name)).is_ok_and(|meta| meta.is_file()) {
                 continue;
@@ -120,14 +124,19 @@ impl Files {
     /// The receipt comes second: if we end in between, the old receipt says that the old file is there, the file is written
     /// again, and that is harmless. The other way round, the new file would never be written.
     pub(super) fn write(&self, file: &WriteFile) -> Result<(), ManagerError> {
-        // First of all, so that nothing of ours is left beside a unit of someone else.
-        self.check_link(&file.name)?;
-        let path = self.file(&file.name);
-        if !fs::read(&path).is_ok_and(|there| there == file.text.as_bytes()) {
-            replace(&path, file.text.as_bytes())?;
-        }
-        self.link(&file.name)?;
+        self.write_text(&file.name, &file.text)?;
         self.write_receipt(&file.name, &file.receipt)
+    }
+
+    /// The same without a receipt.
+    pub(super) fn write_text(&self, name: &UnitName, text: &str) -> Result<(), ManagerError> {
+        // First of all, so that nothing of ours is left beside a unit of someone else.
+        self.check_link(name)?;
+        let path = self.file(name);
+        if !fs::read(&path).is_ok_and(|there| there == text.as_bytes()) {
+            replace(&path, text.as_bytes())?;
+        }
+        self.link(name)
     }
 
     /// Tells systemd that the directory changed.

@@ -151,20 +151,23 @@ impl UnitManager for DbusManager {
             Ok(outcomes)
         })
         .await?;
-        let written = || files.iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_ok()).map(|(file, _)| &file.name);
-        {
-            let mut state = shared.lock();
-            written().for_each(|name| state.track(name));
-        }
-        let _one_at_a_time = shared.reload.lock().await;
-        let asked: Vec<&UnitName> = {
-            let state = shared.lock();
-            written().filter(|name| name.form() != Form::Template && state.may_be_in_memory(name)).collect()
-        };
-        if shared.any(asked.into_iter().map(|name| shared.needs_reload(name))).await? {
-            shared.reload().await?;
-        }
+        let written = files.iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_ok()).map(|(file, _)| &file.name);
+        shared.take_up(&written.collect::<Vec<_>>()).await?;
         Ok(outcomes)
+    }
+
+    async fn provide(&self, name: &UnitName, text: &str) -> Result<(), ManagerError> {
+        let shared = &self.shared;
+        let (on_disk, unit, text) = (shared.files.clone(), name.clone(), text.to_owned());
+        blocking(move || {
+            on_disk.write_text(&unit, &text)?;
+            on_disk.stamp()
+        })
+        .await?;
+        shared.take_up(&[name]).await?;
+        // It may have run all the time, as one of an earlier fleetd.
+        shared.list(std::slice::from_ref(name)).await?;
+        Ok(())
     }
 
     async fn write_receipt(&self, name: &UnitName, receipt: &Receipt) -> Result<(), ManagerError> {
@@ -246,6 +249,24 @@ impl Shared {
         found.files.iter().map(|(name, _)| name).chain(&found.receipts_alone).for_each(|name| state.track(name));
         drop(state);
         Ok(found)
+    }
+
+    /// Counts units whose files were written among ours, and has systemd read them anew if it holds one in memory otherwise.
+    async fn take_up(&self, written: &[&UnitName]) -> Result<(), ManagerError> {
+        {
+            let mut state = self.lock();
+            written.iter().for_each(|name| state.track(name));
+        }
+        let _one_at_a_time = self.reload.lock().await;
+        let asked: Vec<&UnitName> = {
+            let state = self.lock();
+            let units = written.iter().filter(|name| name.form() != Form::Template);
+            units.filter(|name| state.may_be_in_memory(name)).copied().collect()
+        };
+        if self.any(asked.into_iter().map(|name| self.needs_reload(name))).await? {
+            self.reload().await?;
+        }
+        Ok(())
     }
 
     /// Makes a call; `take` reads the reply at its place among the signals.

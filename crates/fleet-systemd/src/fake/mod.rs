@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use fleet_core::unit::{Form, UnitName};
+use fleet_core::unit::{Form, GUARD_UNIT, UnitName};
 use model::{Model, Refusal};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -308,11 +308,16 @@ impl State {
     }
 
     fn write(&mut self, file: &WriteFile) -> Result<(), ManagerError> {
-        if let Some(reason) = self.write_faults.get(&file.name) {
-            return Err(ManagerError::File { verb: "write", path: file.name.to_string(), reason: reason.clone() });
-        }
-        self.model.texts.insert(file.name.clone(), file.text.clone());
+        self.write_text(&file.name, &file.text)?;
         self.receipts.insert(file.name.clone(), file.receipt.clone());
+        Ok(())
+    }
+
+    fn write_text(&mut self, name: &UnitName, text: &str) -> Result<(), ManagerError> {
+        if let Some(reason) = self.write_faults.get(name) {
+            return Err(ManagerError::File { verb: "write", path: name.to_string(), reason: reason.clone() });
+        }
+        self.model.texts.insert(name.clone(), text.to_owned());
         Ok(())
     }
 
@@ -367,8 +372,8 @@ impl UnitManager for FakeManager {
     async fn look(&self) -> Result<Look, ManagerError> {
         let state = self.machine.lock();
         state.connected()?;
-        let files: Vec<_> =
-            state.model.texts.keys().map(|name| (name.clone(), state.receipts.get(name).cloned())).collect();
+        let users = state.model.texts.keys().filter(|name| name.as_str() != GUARD_UNIT);
+        let files: Vec<_> = users.map(|name| (name.clone(), state.receipts.get(name).cloned())).collect();
         let units = files
             .iter()
             .filter(|(name, _)| name.form() != Form::Template)
@@ -385,6 +390,17 @@ impl UnitManager for FakeManager {
                 state.model.reload();
             }
             Ok(outcomes)
+        })
+    }
+
+    async fn provide(&self, name: &UnitName, text: &str) -> Result<(), ManagerError> {
+        self.machine.change(|state| {
+            state.connected()?;
+            state.write_text(name, text)?;
+            if state.model.needs_reload(name) {
+                state.model.reload();
+            }
+            Ok(())
         })
     }
 

@@ -83,4 +83,5 @@ on_both! {
     start_limit_is_a_failure_with_its_own_result,
     instance_may_come_from_a_template_file,
     systemd_that_executes_itself_anew_is_found_again,
+    fleets_own_unit_is_told_and_not_shown,
 }

@@ -1,5 +1,7 @@
 //! What a unit manager must do, each written once. They hold for the fake and for a real systemd.
 
+use std::collections::BTreeSet;
+
 use fleet_systemd::{JobResult, ManagerError, ManagerEvent, Verb};
 use futures_util::future::join_all;
 
@@ -498,4 +500,40 @@ pub async fn systemd_that_executes_itself_anew_is_found_again(world: &dyn World)
     world.kill_main(&unit_name("a.service")).await;
     until(&mut events, "a.service", |status| words(status) == "loaded failed failed signal").await;
     stop(&*manager, "endless.service").await;
+}
+
+/// The guard: a unit of fleet's own takes those down that are bound to it, is told of like any other, and is in no look.
+pub async fn fleets_own_unit_is_told_and_not_shown(world: &dyn World) {
+    let guard = "fleet-guard.service";
+    let manager = world.manager().await;
+    let mut events = manager.events().expect("for the first time");
+    within("provide", manager.provide(&unit_name(guard), &sleeper(1000))).await.expect("provided");
+    start(&*manager, guard).await;
+    let bound = format!("[Unit]\nBindsTo={guard}\nAfter={guard}\n{}", sleeper(1000));
+    write(&*manager, &[file("a.service", &bound)]).await;
+    start(&*manager, "a.service").await;
+    let look = manager.look().await.expect("look");
+    assert_eq!(look.files.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["a.service"]);
+    assert_eq!(look.units.iter().map(|status| status.name.as_str()).collect::<Vec<_>>(), ["a.service"]);
+    // The next fleetd finds it as it is, and the same text once more is no change.
+    let before = world.reload_stamp().await;
+    let next = world.manager().await;
+    assert_eq!(next.look().await.expect("look").files.len(), 1);
+    within("provide", next.provide(&unit_name(guard), &sleeper(1000))).await.expect("provided");
+    assert_eq!(next.status(&unit_name(guard)).map(|status| status.active).as_deref(), Some("active"));
+    assert_eq!(world.reload_stamp().await, before, "no reload");
+    world.kill_main(&unit_name(guard)).await;
+    // In either order: what is told together has none.
+    let mut ends = BTreeSet::from([(guard, "failed"), ("a.service", "inactive")]);
+    let both = async {
+        while !ends.is_empty() {
+            if let ManagerEvent::Changed(status) = events.recv().await.expect("events go on") {
+                ends.retain(|end| *end != (status.name.as_str(), status.active.as_str()));
+            }
+        }
+    };
+    within("both ends are told", both).await;
+    remove(&*manager, "a.service").await.expect("at rest");
+    remove(&*manager, guard).await.expect("at rest");
+    assert_eq!(manager.status(&unit_name(guard)), None);
 }

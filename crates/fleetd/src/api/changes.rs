@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use fleet_api::v2::{self, Outcome};
 use fleet_core::model::{Revision, TargetState};
-use fleet_core::unit::{self, Requirements, Strictness, UnitName, WhenIsolated};
+use fleet_core::unit::{self, Strictness, UnitName};
 use fleet_store::registry::ops::{self, NewUnit, OpsError};
 use fleet_store::registry::{TemplateRef, View};
 use fleet_store::{StoreError, Txn, TxnOutcome};
@@ -163,7 +163,6 @@ fn put(
         problem.hint = findings.iter().find_map(|finding| finding.hint.clone());
         problem
     })?;
-    guardable(name, &checked.requirements)?;
     let warnings: Vec<String> = checked.warnings.iter().map(ToString::to_string).collect();
     let now = clock::now();
     let existing = view.units().get(name);
@@ -191,21 +190,6 @@ fn put(
     written(name, outcome, txn, warnings)
 }
 
-/// Refuses a promise that this daemon cannot keep: nothing here stops a unit on a machine that is cut off.
-fn guardable(name: &UnitName, requirements: &Requirements) -> Result<(), v2::Problem> {
-    match requirements.when_isolated {
-        WhenIsolated::Keep => Ok(()),
-        WhenIsolated::Stop => {
-            let mut problem = problem("bad-unit-file", 400, format!("the file of unit {name} cannot be used"));
-            problem.details.push(
-                "`WhenIsolated=stop` in [X-Fleet] is not in this version: nothing would stop the unit".to_owned(),
-            );
-            problem.hint = Some("leave the line out, or write `WhenIsolated=keep`".to_owned());
-            Err(problem)
-        }
-    }
-}
-
 fn from_template(
     view: &View,
     name: &UnitName,
@@ -224,7 +208,6 @@ fn from_template(
         problem.details = findings.iter().map(ToString::to_string).collect();
         problem
     })?;
-    guardable(name, &warnings.requirements)?;
     let warnings = warnings.warnings.iter().map(ToString::to_string).collect();
     written(name, Outcome::Created, ops::create_unit(view, &new, clock::now()), warnings)
 }

@@ -10,6 +10,9 @@ use serde::Deserialize;
 /// Most machines that one `fleetd` serves.
 pub const MACHINES_MAX: usize = 1_000;
 
+/// The folder in `units_directory` for the machine's guard. systemd does not look at such names.
+pub const GUARD_FOLDER: &str = ".guard";
+
 /// One machine to be served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MachineConfig {
@@ -25,10 +28,19 @@ pub struct MachineConfig {
     pub units_directory: PathBuf,
     /// Where its systemd looks for unit files.
     pub unit_directory: PathBuf,
+    /// The guard's folder ([`MachineConfig::guard_folder`]) as unit files on that machine name it.
+    pub guard_folder_there: String,
     /// What is put before `systemctl` and `journalctl` to run them on that machine.
     pub enter: Vec<String>,
     /// Whether it is a user's systemd (`systemctl --user`).
     pub user: bool,
+}
+
+impl MachineConfig {
+    /// Where the machine's guard is told until when it may stand, as this process sees it.
+    pub fn guard_folder(&self) -> PathBuf {
+        self.units_directory.join(GUARD_FOLDER)
+    }
 }
 
 /// The ways to a systemd.
@@ -120,6 +132,11 @@ pub fn read(path: &Path) -> Result<Vec<MachineConfig>, MachinesError> {
             systemd: SystemdAt::Socket(entry.systemd_socket),
             units_directory: entry.unit_directory.clone(),
             unit_directory: entry.unit_directory,
+            // The machine sees that directory elsewhere than we do, but it is the one where its systemd looks.
+            guard_folder_there: format!(
+                "%t/systemd/{}/{GUARD_FOLDER}",
+                if entry.systemd_user { "user" } else { "system" }
+            ),
             enter: entry.enter,
             user: entry.systemd_user,
         });

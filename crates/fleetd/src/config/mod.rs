@@ -23,6 +23,9 @@ pub const DEFAULT_FILE: &str = "/etc/fleet/fleet.conf";
 /// Shortest `agent_ttl`: etcd's leases count in seconds, and two renewals must fit in.
 const AGENT_TTL_MIN: Duration = Duration::from_secs(3);
 
+/// Longest `agent_ttl`: nobody waits that long for a lost machine, and the guard takes no longer one for true.
+const AGENT_TTL_MAX: Duration = crate::guard::deadline::AHEAD_MAX;
+
 /// All that `fleetd` needs to know at its start.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -195,6 +198,9 @@ impl Settings {
                 if ttl < AGENT_TTL_MIN {
                     return Err(format!("at least {} s, so that two renewals fit in", AGENT_TTL_MIN.as_secs()));
                 }
+                if AGENT_TTL_MAX < ttl {
+                    return Err(format!("at most {} s", AGENT_TTL_MAX.as_secs()));
+                }
                 Ok(ttl)
             })?,
             slices: self.read("slices", |text| {
@@ -242,7 +248,21 @@ impl Settings {
             (None, false) => (SystemdAt::System, runtime.join("systemd/system")),
         };
         let units_directory = self.path("units_directory").unwrap_or_else(|| runtime.join("fleet/units"));
-        Ok(MachineConfig { id, public_ip, metadata, systemd, units_directory, unit_directory, enter: vec![], user })
+        let folder = std::path::absolute(units_directory.join(machines::GUARD_FOLDER));
+        let folder = folder.map_err(|err| wrong(err.to_string()))?;
+        let guard_folder_there = crate::guard::unit::argument(&folder.to_string_lossy());
+        let enter = Vec::new();
+        Ok(MachineConfig {
+            id,
+            public_ip,
+            metadata,
+            systemd,
+            units_directory,
+            unit_directory,
+            guard_folder_there,
+            enter,
+            user,
+        })
     }
 }
 
@@ -303,6 +323,7 @@ mod tests {
                 "agent_ttl = `30` (FILE, line 2): write a duration with its unit, such as `30s`, `1m30s` or `500ms`",
             ),
             ("agent_ttl=1s", &[], "agent_ttl = `1s` (FILE, line 1): at least 3 s, so that two renewals fit in"),
+            ("agent_ttl=2h", &[], "agent_ttl = `2h` (FILE, line 1): at most 3600 s"),
             (
                 "",
                 &[("FLEET_DISABLE_ENGINE", "maybe")],
