@@ -63,6 +63,10 @@ pub struct Agent {
     /// Units to be looked at in the next pass.
     dirty: BTreeSet<UnitName>,
     look: LookState,
+    /// A look was asked for and has not been answered. There is one at a time, so that an answer is known to be to that one.
+    look_is_out: bool,
+    /// How many looks failed, one after the other.
+    look_failures: u32,
     /// How many units' files are being written: starts wait for that.
     n_writing: usize,
     report: ReportState,
@@ -89,7 +93,7 @@ enum LookState {
     /// As of the last look and what systemd told since.
     Known,
     /// It failed; try again at this moment.
-    Failed(Timestamp, u32),
+    Failed(Timestamp),
     /// Without a connection there is nothing to look at.
     Disconnected,
 }
@@ -108,6 +112,8 @@ impl Agent {
             troubled: BTreeSet::new(),
             dirty: BTreeSet::new(),
             look: LookState::Needed,
+            look_is_out: false,
+            look_failures: 0,
             n_writing: 0,
             report: ReportState::default(),
             guard: Guard::default(),
@@ -182,12 +188,10 @@ impl Agent {
             }
             Event::Looked(look) => self.looked(now, look),
             Event::LookFailed(_) => {
-                let failures = match self.look {
-                    LookState::Failed(_, failures) => failures + 1,
-                    _ => 1,
-                };
-                if self.look != LookState::Disconnected {
-                    self.look = LookState::Failed(now.plus_ms(pause_ms(failures)), failures);
+                self.look_is_out = false;
+                if matches!(self.look, LookState::UnderWay(_)) {
+                    self.look_failures += 1;
+                    self.look = LookState::Failed(now.plus_ms(pause_ms(self.look_failures)));
                 }
             }
             Event::Wrote(results) => {
@@ -211,7 +215,7 @@ impl Agent {
                 LookState::UnderWay(meanwhile) => meanwhile.told.push(status),
                 LookState::Known => self.status(now, status),
                 // The look that is to come will say it.
-                LookState::Needed | LookState::Failed(..) | LookState::Disconnected => (),
+                LookState::Needed | LookState::Failed(_) | LookState::Disconnected => (),
             },
             Event::Disconnected => self.look = LookState::Disconnected,
             Event::Connected => self.look = LookState::Needed,
@@ -252,11 +256,12 @@ impl Agent {
     }
 
     fn looked(&mut self, now: Timestamp, look: Look) {
-        let LookState::UnderWay(meanwhile) = std::mem::replace(&mut self.look, LookState::Known) else {
-            // The connection went away under it: what it saw is old.
-            self.look = LookState::Disconnected;
-            return;
-        };
+        self.look_is_out = false;
+        // Otherwise the connection went away under it: what it saw is old.
+        let LookState::UnderWay(meanwhile) = &mut self.look else { return };
+        let meanwhile = std::mem::take(meanwhile);
+        self.look = LookState::Known;
+        self.look_failures = 0;
         let Meanwhile { told, touched } = meanwhile;
         // Of a unit that is being worked on, the result will say how it is.
         let is_known = |name: &UnitName, local: &Local| local.busy.is_some() || touched.contains(name);
@@ -327,10 +332,11 @@ impl Agent {
     fn look_if_needed(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         let needed = match self.look {
             LookState::Needed => true,
-            LookState::Failed(at, _) => at <= now,
+            LookState::Failed(at) => at <= now,
             LookState::UnderWay(_) | LookState::Known | LookState::Disconnected => false,
         };
-        if needed {
+        if needed && !self.look_is_out {
+            self.look_is_out = true;
             self.look = LookState::UnderWay(Meanwhile::default());
             effects.push(Effect::Look);
         }
@@ -409,7 +415,7 @@ impl Agent {
             Retry::OnChange => None,
         });
         let look = match self.look {
-            LookState::Failed(at, _) => Some(at),
+            LookState::Failed(at) => Some(at),
             LookState::Needed | LookState::UnderWay(_) | LookState::Known | LookState::Disconnected => None,
         };
         let next = retries.chain(look).chain(self.report.wake()).chain(self.guard_retry()).filter(|&at| now < at).min();

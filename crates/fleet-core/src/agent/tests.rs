@@ -85,6 +85,7 @@ fn event(line: &str) -> Event {
             }
             Event::Looked(look)
         }
+        "unlooked" => Event::LookFailed("no connection".to_owned()),
         "wrote" => Event::Wrote(args.iter().map(pair).map(|(unit, err)| (name(&unit), result(&err))).collect()),
         "removed" => Event::Removed(args.iter().map(pair).map(|(unit, err)| (name(&unit), result(&err))).collect()),
         "receipt" => Event::ReceiptWritten(name(args[0]), Ok(())),
@@ -193,11 +194,59 @@ fn a_pair_is_written_together_and_then_started() {
     );
 }
 
+/// The simulator, seed 205 of its first version: an answer to the first look came after that to the second, was taken for a
+/// loss of the connection, and the agent did nothing any more.
+#[test]
+fn a_look_is_answered_before_the_next_is_asked_for() {
+    check(
+        "placements a=launched:1:0:A
+         disconnected
+         connected
+         unlooked
+         looked
+         fetched A
+         @1000
+         disconnected
+         connected
+         unlooked
+         @2000
+         tick
+         unlooked
+         @3000
+         tick
+         looked",
+        expect![[r#"
+            placements a=launched:1:0:A
+                look
+            disconnected
+            connected
+            unlooked
+                look
+            looked
+                fetch A
+            fetched A
+                write a=A
+            disconnected
+            connected
+                look
+            unlooked
+                wake 1500
+            tick
+                look
+            unlooked
+                wake 3000
+            tick
+                look
+            looked
+                wake 3150
+        "#]],
+    );
+}
+
 #[test]
 fn nothing_is_done_before_the_store_and_the_machine_were_seen() {
     check(
         "looked a=active,launched:1:0:A
-         connected
          looked a=active,launched:1:0:A
          placements
          ran a stop done
@@ -205,7 +254,6 @@ fn nothing_is_done_before_the_store_and_the_machine_were_seen() {
          removed a",
         expect![[r#"
             looked a=active,launched:1:0:A
-            connected
                 look
             looked a=active,launched:1:0:A
             placements
