@@ -15,12 +15,13 @@ use fleet_systemd::dbus::{Address, DbusManager, Dirs};
 use fleet_systemd::{ManagerError, UnitManager};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, MachineConfig, StoreAt, SystemdAt};
 use crate::host::Host;
 use crate::listen::{self, ListenError};
 use crate::view::{Backoff, SharedView};
-use crate::{api, guard, parts};
+use crate::{api, descriptors, guard, parts};
 
 /// The file in a machine's `units_directory` that its `fleetd` holds locked. systemd does not look at such names.
 const LOCK: &str = ".fleetd.lock";
@@ -67,14 +68,17 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
     let _locks: Vec<File> = config.machines.iter().map(lock).collect::<Result<_, _>>()?;
     let store = open(&config.store).await?;
     let listeners = listeners(&config).await?;
+    descriptors::raise(listeners.len(), &config.api.connections);
 
     // Everything ends with this set: dropping it aborts the tasks, and none of them has anything to undo.
     let mut parts = JoinSet::new();
     let view = SharedView::new();
     let hosts = config.machines.iter().map(|machine| (machine.id.clone(), Host::new(machine))).collect();
-    let api = api::Api::new(Arc::clone(&store), view.clone(), hosts);
+    let ending = CancellationToken::new();
+    let api = api::Api::new(Arc::clone(&store), view.clone(), hosts).with(&config.api, ending.clone());
+    let mut servers = JoinSet::new();
     for listener in listeners {
-        parts.spawn(api::serve(api.clone(), listener));
+        servers.spawn(api::serve(api.clone(), listener));
     }
     // The boot tells this process's restart from another machine with the same ID: those two must not take the lead for
     // their own from each other.
@@ -91,10 +95,14 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
             // A part ends by itself only by a defect; systemd starts us anew, and units do not notice.
             tracing::error!(?ended, "a part of fleetd ended; so does fleetd");
         }
+        Some(ended) = servers.join_next() => tracing::error!(?ended, "a server of the API ended; so does fleetd"),
         never = tell_when_up(&view, &config.machines) => match never {},
     }
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     tracing::info!("fleetd stops; units go on running");
+    // Requests that are underway get their answers, for which the other parts are needed.
+    ending.cancel();
+    while servers.join_next().await.is_some() {}
     Ok(())
 }
 

@@ -10,6 +10,7 @@ mod args;
 pub mod clock;
 mod config;
 mod daemon;
+mod descriptors;
 pub mod engine;
 pub mod guard;
 mod host;

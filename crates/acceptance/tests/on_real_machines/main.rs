@@ -8,6 +8,7 @@
 //! Worlds (`world`) are cheap: tests that count machines or take something down have one of their own, the others
 //! share one and use unit names of their own.
 
+mod api_v1;
 mod bad_units;
 mod daemon;
 mod desk;

@@ -19,50 +19,68 @@ use crate::clock;
 /// How often a change is decided anew when somebody else was faster, before the caller is told.
 const RACES_MAX: u32 = 20;
 
+/// What one wish comes to on a picture: what to tell, and the transaction that brings it about if one is needed.
+pub type Decision<T> = Result<(T, Option<Txn>), v2::Problem>;
+
+/// One result for each wish, once it is known.
+pub type Slots<T> = Vec<Option<Result<T, v2::Problem>>>;
+
+/// Decides and writes the wishes whose slots are open, until each has its result; gives the revision that shows all of them.
+///
+/// This is the only way in which users change units. `decide` is asked anew for a wish whose transaction lost a race; after
+/// [`RACES_MAX`] of them its slot stays open.
+///
+/// # Errors
+/// The store's: then what is written already stays written.
+pub async fn write<T>(
+    api: &Api,
+    slots: &mut Slots<T>,
+    decide: impl Fn(&View, usize) -> Decision<T>,
+) -> Result<Revision, v2::Problem> {
+    // One writer at a time in this daemon: they would only get into each other's way.
+    let _turn = api.writing.lock().await;
+    let mut revision = api.view.read().revision();
+    for _ in 0..RACES_MAX {
+        if slots.iter().all(Option::is_some) {
+            break;
+        }
+        revision = round(api, slots, &decide).await?.max(revision);
+        api.view.reached(revision).await;
+    }
+    Ok(revision)
+}
+
+/// A unit that others change all the time.
+pub fn raced(name: &str) -> v2::Problem {
+    problem("conflict", 409, format!("unit {name} keeps changing; try again"))
+}
+
 /// Carries out a request.
 pub async fn carry_out(api: &Api, request: v2::ChangeRequest) -> Result<v2::ChangeResponse, v2::Problem> {
     if v2::CHANGES_MAX < request.changes.len() {
         let n = request.changes.len();
         return Err(problem("too-large", 413, format!("{n} changes are over the limit of {}", v2::CHANGES_MAX)));
     }
-    // One writer at a time in this daemon: they would only get into each other's way.
-    let _turn = api.writing.lock().await;
     let mut slots = check_names(&request.changes);
-    let mut revision = api.view.read().revision();
-    for _ in 0..RACES_MAX {
-        let open: Vec<usize> = (0..slots.len()).filter(|&idx| slots[idx].is_none()).collect();
-        if open.is_empty() {
-            let results = with_counters(&api.view.read(), slots);
-            return Ok(v2::ChangeResponse { revision: revision.0, results });
-        }
-        revision = round(api, &request.changes, &open, &mut slots).await?.max(revision);
-        api.view.reached(revision).await;
-    }
-    for (slot, change) in slots.iter_mut().zip(&request.changes) {
-        let lost = || {
-            refused(&change.name, problem("conflict", 409, format!("unit {} keeps changing; try again", change.name)))
+    let revision = write(api, &mut slots, |view, idx| decide(view, &request.changes[idx])).await?;
+    let view = api.view.read();
+    let result = |(change, slot): (&v2::Change, Option<Result<v2::ChangeResult, v2::Problem>>)| {
+        let mut result = match slot.unwrap_or_else(|| Err(raced(&change.name))) {
+            Ok(result) => result,
+            Err(problem) => v2::ChangeResult { problem: Some(problem), ..result(&change.name, Outcome::Refused) },
         };
-        slot.get_or_insert_with(lost);
-    }
-    let results = with_counters(&api.view.read(), slots);
-    Ok(v2::ChangeResponse { revision: revision.0, results })
-}
-
-/// The results, each with what its unit has come to.
-fn with_counters(view: &View, slots: Slots) -> Vec<v2::ChangeResult> {
-    let fill = |mut result: v2::ChangeResult| {
+        // What the unit has come to.
         if let Some(record) = view.units().get(result.name.as_str()) {
             (result.generation, result.restarts) = (record.generation.0, record.restarts);
         }
         result
     };
-    slots.into_iter().flatten().map(fill).collect()
+    let results = request.changes.iter().zip(slots).map(result).collect();
+    Ok(v2::ChangeResponse { revision: revision.0, results })
 }
 
-/// One result for each change, once it is known.
-type Slots = Vec<Option<v2::ChangeResult>>;
-
-fn check_names(changes: &[v2::Change]) -> Slots {
+/// Refuses what is wrong whatever the picture shows.
+fn check_names(changes: &[v2::Change]) -> Slots<v2::ChangeResult> {
     let mut seen = BTreeSet::new();
     let mut slots = Vec::new();
     for change in changes {
@@ -72,7 +90,7 @@ fn check_names(changes: &[v2::Change]) -> Slots {
             Ok(_) if !is_first => Some(bad_request(format!("unit {} occurs twice in one request", change.name))),
             Ok(_) => contradiction(change),
         };
-        slots.push(err.map(|err| refused(&change.name, err)));
+        slots.push(err.map(Err));
     }
     slots
 }
@@ -90,30 +108,34 @@ fn contradiction(change: &v2::Change) -> Option<v2::Problem> {
     }
 }
 
-/// Decides all open changes on the picture as it is and writes them, as many as possible in one transaction.
-async fn round(api: &Api, changes: &[v2::Change], open: &[usize], slots: &mut Slots) -> Result<Revision, v2::Problem> {
-    let mut decided: Vec<((usize, v2::ChangeResult), Txn)> = Vec::new();
+/// Decides all open wishes on the picture as it is and writes them, as many as possible in one transaction.
+async fn round<T>(
+    api: &Api,
+    slots: &mut Slots<T>,
+    decide: &impl Fn(&View, usize) -> Decision<T>,
+) -> Result<Revision, v2::Problem> {
+    let mut decided: Vec<((usize, T), Txn)> = Vec::new();
     let mut revision;
     {
         let view = api.view.read();
         revision = view.revision();
-        for &idx in open {
-            match decide(&view, &changes[idx]) {
-                Ok((result, None)) => slots[idx] = Some(result),
+        for (idx, slot) in slots.iter_mut().enumerate().filter(|(_, slot)| slot.is_none()) {
+            match decide(&view, idx) {
+                Ok((result, None)) => *slot = Some(Ok(result)),
                 Ok((result, Some(txn))) => decided.push(((idx, result), txn)),
-                Err(problem) => slots[idx] = Some(refused(&changes[idx].name, problem)),
+                Err(problem) => *slot = Some(Err(problem)),
             }
         }
     }
     let (results, txns): (Vec<_>, Vec<Txn>) = decided.into_iter().unzip();
     let batches = ops::pack(None, txns).map_err(|err| problem("too-large", 413, err.to_string()))?;
     let mut results = results.into_iter();
-    for (batch, n_changes) in batches {
+    for (batch, n_wishes) in batches {
         match api.store.commit(&batch).await {
             Ok(TxnOutcome::Committed(at)) => {
                 revision = revision.max(at);
-                for (idx, result) in results.by_ref().take(n_changes) {
-                    slots[idx] = Some(result);
+                for (idx, result) in results.by_ref().take(n_wishes) {
+                    slots[idx] = Some(Ok(result));
                 }
             }
             // Somebody was faster with one of them: what is left is decided again on the newer picture.
@@ -125,9 +147,9 @@ async fn round(api: &Api, changes: &[v2::Change], open: &[usize], slots: &mut Sl
     Ok(revision)
 }
 
-/// What one change comes to on this picture: its result, and the transaction that brings it about if there is one.
-fn decide(view: &View, change: &v2::Change) -> Result<(v2::ChangeResult, Option<Txn>), v2::Problem> {
-    // `check_names` let only good names through.
+/// What one change comes to on this picture.
+pub fn decide(view: &View, change: &v2::Change) -> Decision<v2::ChangeResult> {
+    // Only good names come here: whoever asks has checked them.
     let name: UnitName = change.name.parse().map_err(|_| bad_request(format!("bad name {}", change.name)))?;
     let exists = view.units().contains_key(&name);
     if change.destroy {
@@ -150,12 +172,7 @@ fn decide(view: &View, change: &v2::Change) -> Result<(v2::ChangeResult, Option<
     }
 }
 
-fn put(
-    view: &View,
-    name: &UnitName,
-    change: &v2::Change,
-    text: &str,
-) -> Result<(v2::ChangeResult, Option<Txn>), v2::Problem> {
+fn put(view: &View, name: &UnitName, change: &v2::Change, text: &str) -> Decision<v2::ChangeResult> {
     let strictness = if change.lenient { Strictness::Lenient } else { Strictness::Strict };
     let checked = unit::check(name, text, strictness).map_err(|findings| {
         let mut problem = problem("bad-unit-file", 400, format!("the file of unit {name} cannot be used"));
@@ -190,11 +207,7 @@ fn put(
     written(name, outcome, txn, warnings)
 }
 
-fn from_template(
-    view: &View,
-    name: &UnitName,
-    change: &v2::Change,
-) -> Result<(v2::ChangeResult, Option<Txn>), v2::Problem> {
+fn from_template(view: &View, name: &UnitName, change: &v2::Change) -> Decision<v2::ChangeResult> {
     let template = name.template().ok_or_else(|| bad_request(format!("unit {name} is not an instance")))?;
     let missing = || problem("unknown-unit", 404, format!("template {template} does not exist"));
     let stored = view.file_of(&template).ok_or_else(missing)?;
@@ -213,12 +226,7 @@ fn from_template(
 }
 
 /// Asking for `launched` again is a request to start; any other state that is set already is no change.
-fn set_target(
-    view: &View,
-    name: &UnitName,
-    target: TargetState,
-    warnings: Vec<String>,
-) -> Result<(v2::ChangeResult, Option<Txn>), v2::Problem> {
+fn set_target(view: &View, name: &UnitName, target: TargetState, warnings: Vec<String>) -> Decision<v2::ChangeResult> {
     let set = view.units().get(name).is_some_and(|unit| unit.target == target);
     if set && target != TargetState::Launched {
         let same = result(name.as_str(), Outcome::Unchanged);
@@ -228,7 +236,7 @@ fn set_target(
 }
 
 /// A unit that is not meant to run is started instead.
-fn restart(view: &View, name: &UnitName) -> Result<(v2::ChangeResult, Option<Txn>), v2::Problem> {
+fn restart(view: &View, name: &UnitName) -> Decision<v2::ChangeResult> {
     let launched = view.units().get(name).is_some_and(|unit| unit.target == TargetState::Launched);
     let txn = match launched {
         true => ops::restart(view, name, clock::now()),
@@ -242,7 +250,7 @@ fn written(
     outcome: Outcome,
     txn: Result<Txn, OpsError>,
     warnings: Vec<String>,
-) -> Result<(v2::ChangeResult, Option<Txn>), v2::Problem> {
+) -> Decision<v2::ChangeResult> {
     let txn = txn.map_err(|err| of_ops(&err))?;
     Ok((v2::ChangeResult { warnings, ..result(name.as_str(), outcome) }, Some(txn)))
 }
@@ -250,10 +258,6 @@ fn written(
 /// A result whose counters are still to come: they are known once the change is part of the picture.
 fn result(name: &str, outcome: Outcome) -> v2::ChangeResult {
     v2::ChangeResult { name: name.to_owned(), outcome, generation: 0, restarts: 0, warnings: Vec::new(), problem: None }
-}
-
-fn refused(name: &str, problem: v2::Problem) -> v2::ChangeResult {
-    v2::ChangeResult { problem: Some(problem), ..result(name, Outcome::Refused) }
 }
 
 fn of_ops(err: &OpsError) -> v2::Problem {

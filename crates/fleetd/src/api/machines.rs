@@ -1,13 +1,13 @@
 //! Handlers of `/machines` and `/version`.
 
 use axum::Json;
-use axum::body::Bytes;
 use axum::extract::{Path, State};
 use fleet_api::v2;
-use fleet_core::model::MachineId;
+use fleet_core::model::{MachineId, Revision};
 use fleet_store::TxnOutcome;
 use fleet_store::registry::{MetadataKey, ops};
 
+use super::body::Held;
 use super::problem::{Refused, bad_request, problem, unavailable};
 use super::units::body_of;
 use super::{Api, convert};
@@ -25,7 +25,7 @@ pub async fn list(State(api): State<Api>) -> Json<v2::MachineList> {
 pub async fn patch_metadata(
     State(api): State<Api>,
     Path(id): Path<String>,
-    body: Bytes,
+    body: Held,
 ) -> Result<Json<v2::Changed>, Refused> {
     let patch: v2::MetadataPatch = body_of(&body)?;
     let machine = machine_of(&api, &id)?;
@@ -34,24 +34,36 @@ pub async fn patch_metadata(
     for (key, value) in set.chain(patch.remove.into_iter().map(|key| (key, None))) {
         let key: MetadataKey =
             key.parse().map_err(|err: fleet_store::registry::MetadataKeyError| bad_request(err.to_string()))?;
-        match &value {
-            Some(value) if value.is_empty() => {
-                return Err(bad_request(format!("metadata {key} has an empty value: remove the key instead")).into());
-            }
-            Some(value) if METADATA_VALUE_MAX < value.len() => {
-                return Err(bad_request(format!(
-                    "the value of metadata {key} is longer than {METADATA_VALUE_MAX} bytes"
-                ))
-                .into());
-            }
-            Some(_) | None => changes.push((machine.clone(), key, value)),
+        if value.as_ref().is_some_and(String::is_empty) {
+            return Err(bad_request(format!("metadata {key} has an empty value: remove the key instead")).into());
+        }
+        changes.push((machine.clone(), key, value));
+    }
+    let revision = set_metadata(&api, &changes).await?;
+    Ok(Json(v2::Changed { revision: revision.0 }))
+}
+
+/// What a machine's dynamic metadata shall say: the value of a key, or `None` for no such key.
+pub type MetadataChange = (MachineId, MetadataKey, Option<String>);
+
+/// Changes dynamic metadata, in order, as many at once as fit one transaction; gives the revision that shows it.
+pub async fn set_metadata(api: &Api, changes: &[MetadataChange]) -> Result<Revision, v2::Problem> {
+    for (_, key, value) in changes {
+        if value.as_ref().is_some_and(|value| METADATA_VALUE_MAX < value.len()) {
+            return Err(bad_request(format!("the value of metadata {key} is longer than {METADATA_VALUE_MAX} bytes")));
         }
     }
-    let txn = ops::set_metadata(&changes).map_err(|err| bad_request(err.to_string()))?;
-    let outcome = api.store.commit(&txn).await.map_err(|err| unavailable(&err))?;
-    let (TxnOutcome::Committed(revision) | TxnOutcome::Conflict(revision)) = outcome;
+    let too_big = |err: ops::OpsError| bad_request(err.to_string());
+    let each = changes.iter().map(|change| ops::set_metadata(std::slice::from_ref(change)));
+    let each = each.collect::<Result<Vec<_>, _>>().map_err(too_big)?;
+    let mut revision = Revision(0);
+    for txn in ops::batch(None, each).map_err(too_big)? {
+        let outcome = api.store.commit(&txn).await.map_err(|err| unavailable(&err))?;
+        let (TxnOutcome::Committed(at) | TxnOutcome::Conflict(at)) = outcome;
+        revision = at;
+    }
     api.view.reached(revision).await;
-    Ok(Json(v2::Changed { revision: revision.0 }))
+    Ok(revision)
 }
 
 fn machine_of(api: &Api, id: &str) -> Result<MachineId, Refused> {

@@ -1,12 +1,18 @@
 //! The API server: routes, limits, and the thin handlers behind them. Lists are answered from the local picture; writes go
 //! to the store and are answered when the picture shows them.
+//!
+//! The files here are v2, but for `v1` (clients of the original), `changes` (the one way to change units) and `body`, which both
+//! use.
 
+mod body;
 mod changes;
 mod convert;
 mod machines;
 mod problem;
+mod server;
 mod tools;
 mod units;
+mod v1;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -14,23 +20,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
+use axum::http::{HeaderValue, Method, StatusCode, Version, header};
+use axum::response::IntoResponse as _;
 use axum::routing::{get, patch, post};
 use fleet_api::v2;
 use fleet_core::model::{MachineId, Revision};
 use fleet_store::Store;
+use tokio_util::sync::CancellationToken;
 
+use crate::config::{ApiLimits, ConnectionLimits};
 use crate::host::Host;
 use crate::listen::Listener;
 use crate::view::SharedView;
+use body::Bodies;
 use problem::{Refused, problem};
-
-/// Largest request body in bytes: [`v2::CHANGES_MAX`] unit files of a few kilobytes each.
-const BODY_MAX: usize = 64 << 20;
 
 /// How long a request waits for the first look at the store. Usual are milliseconds after the start; systemd holds the
 /// socket over a restart, so clients come before that. Less than clients wait for an answer, so that they hear why.
 const FIRST_LOOK_LIMIT: Duration = Duration::from_secs(5);
+
+/// What the header `Server` says.
+const SERVER: &str = concat!("fleetd/", env!("CARGO_PKG_VERSION"));
 
 /// What the handlers share. Cheap to clone.
 #[derive(Clone)]
@@ -39,12 +49,54 @@ pub struct Api {
     view: SharedView,
     hosts: Arc<BTreeMap<MachineId, Host>>,
     writing: Arc<tokio::sync::Mutex<()>>,
+    bodies: Bodies,
+    limits: Limits,
+    ending: CancellationToken,
+}
+
+/// What handlers look up of [`ApiLimits`].
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    /// Entries on a page of v1.
+    page: u16,
+    /// Options of one unit in v1.
+    options: usize,
+    connections: ConnectionLimits,
 }
 
 impl Api {
-    /// An API over this store and picture; `hosts` are the machines whose tools can be asked from here.
+    /// An API over this store and picture, with the limits that are in force when nothing is configured; `hosts` are the machines
+    /// whose tools can be asked from here.
     pub fn new(store: Arc<dyn Store>, view: SharedView, hosts: BTreeMap<MachineId, Host>) -> Api {
-        Api { store, view, hosts: Arc::new(hosts), writing: Arc::default() }
+        let (writing, ending) = (Arc::default(), CancellationToken::new());
+        let (bodies, limits) = Api::of_limits(&ApiLimits::default());
+        Api { store, view, hosts: Arc::new(hosts), writing, bodies, limits, ending }
+    }
+
+    /// The same with other limits. It ends when `ending` is cancelled.
+    pub(crate) fn with(self, limits: &ApiLimits, ending: CancellationToken) -> Api {
+        let (bodies, limits) = Api::of_limits(limits);
+        Api { bodies, limits, ending, ..self }
+    }
+
+    fn of_limits(limits: &ApiLimits) -> (Bodies, Limits) {
+        let bodies = Bodies::new(limits.body_bytes, limits.body_timeout);
+        (bodies, Limits { page: limits.page, options: limits.options, connections: limits.connections })
+    }
+
+    /// Waits until the API ends. Answers without an end of their own end with it.
+    fn ended(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.ending.clone().cancelled_owned()
+    }
+
+    /// Waits for the first look at the store, until which nothing can be said.
+    async fn ready(&self) -> Result<(), v2::Problem> {
+        if tokio::time::timeout(FIRST_LOOK_LIMIT, self.view.reached(Revision(0))).await.is_ok() {
+            return Ok(());
+        }
+        let mut problem = problem("not-ready", 503, "fleetd has not read the store yet");
+        problem.hint = Some("running units are not affected; try again".to_owned());
+        Err(problem)
     }
 
     /// Carries out changes as `POST /changes` does.
@@ -56,16 +108,10 @@ impl Api {
     }
 }
 
-/// Serves one socket until its task is dropped.
+/// Serves one socket until the API ends, and the requests that are underway then.
 pub async fn serve(api: Api, listener: Listener) {
-    let router = router(api);
-    let ended = match listener {
-        Listener::Unix(listener) => axum::serve(listener, router).await,
-        Listener::Tcp(listener) => axum::serve(listener, router).await,
-    };
-    if let Err(err) = ended {
-        tracing::error!(error = %err, "the API ended");
-    }
+    let (limits, ending) = (api.limits.connections, api.ending.clone());
+    server::serve(router(api), listener, limits, ending).await;
 }
 
 fn router(api: Api) -> Router {
@@ -80,25 +126,34 @@ fn router(api: Api) -> Router {
         .route("/machines", get(machines::list))
         .route("/machines/{id}/metadata", patch(machines::patch_metadata))
         .route("/version", get(machines::version))
-        .route_layer(axum::middleware::from_fn_with_state(api.clone(), ready));
-    Router::new()
-        .nest(v2::PREFIX, v2)
+        .route_layer(axum::middleware::from_fn_with_state(api.clone(), ready))
         .fallback(async || Refused(problem("not-found", 404, "there is nothing at this path")))
-        .method_not_allowed_fallback(async || Refused(problem("bad-request", 405, "this path knows no such method")))
-        .layer(DefaultBodyLimit::max(BODY_MAX))
-        .with_state(api)
+        .method_not_allowed_fallback(async || Refused(problem("bad-request", 405, "this path knows no such method")));
+    Router::new().nest(v2::PREFIX, v2).fallback(v1::answer).layer(axum::middleware::from_fn(every)).with_state(api)
 }
 
-/// Until the store was read for the first time nothing can be said.
+/// What every answer has, and what every request needs.
+async fn every(request: axum::extract::Request, next: axum::middleware::Next) -> axum::response::Response {
+    if request.version() == Version::HTTP_11 && !request.headers().contains_key(header::HOST) {
+        // RFC 9112, 3.2; so did the server of the original, before it looked at anything else.
+        return (StatusCode::BAD_REQUEST, "400 Bad Request: missing required Host header").into_response();
+    }
+    if request.uri().path() == "*" {
+        // `OPTIONS *`, which asks whether anybody is there; no other method goes with it.
+        let is_there = request.method() == Method::OPTIONS;
+        return if is_there { StatusCode::OK } else { StatusCode::BAD_REQUEST }.into_response();
+    }
+    let mut response = next.run(request).await;
+    response.headers_mut().insert(header::SERVER, HeaderValue::from_static(SERVER));
+    response
+}
+
+/// Lets a request to v2 wait for the first look at the store.
 async fn ready(
     axum::extract::State(api): axum::extract::State<Api>,
     request: axum::extract::Request,
     next: axum::middleware::Next,
 ) -> Result<axum::response::Response, Refused> {
-    if tokio::time::timeout(FIRST_LOOK_LIMIT, api.view.reached(Revision(0))).await.is_ok() {
-        return Ok(next.run(request).await);
-    }
-    let mut problem = problem("not-ready", 503, "fleetd has not read the store yet");
-    problem.hint = Some("running units are not affected; try again".to_owned());
-    Err(problem.into())
+    api.ready().await?;
+    Ok(next.run(request).await)
 }

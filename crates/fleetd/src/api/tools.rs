@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use fleet_api::v2;
 use fleet_core::model::MachineId;
 use fleet_core::unit::UnitName;
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 use serde::Deserialize;
 use tokio::io::AsyncReadExt as _;
 
@@ -93,7 +93,11 @@ pub async fn journal(
         }
         Ok(Some((piece, (child, stdout))))
     });
-    Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], Body::from_stream(pieces)).into_response())
+    Ok((
+        [(header::CONTENT_TYPE, "text/plain; charset=utf-8")],
+        Body::from_stream(pieces.take_until(Box::pin(api.ended()))),
+    )
+        .into_response())
 }
 
 /// The machines of a unit that can be asked from here.

@@ -1,13 +1,15 @@
 //! Handlers of `/units`, `/changes` and `/watch`.
 
 use axum::Json;
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use fleet_api::v2;
 use fleet_core::unit::{Glob, UnitName};
+use futures_util::StreamExt as _;
 
+use super::body::Held;
 use super::convert::{self, Reasons};
 use super::problem::{Refused, bad_request, unknown_unit};
 use super::{Api, watch};
@@ -57,19 +59,19 @@ pub async fn file(State(api): State<Api>, Path(name): Path<String>) -> Result<Js
 }
 
 /// `POST /changes`.
-pub async fn change(State(api): State<Api>, body: Bytes) -> Result<Json<v2::ChangeResponse>, Refused> {
+pub async fn change(State(api): State<Api>, body: Held) -> Result<Json<v2::ChangeResponse>, Refused> {
     let request = body_of(&body)?;
     Ok(Json(api.change(request).await?))
 }
 
 /// `POST /watch`.
-pub async fn watch(State(api): State<Api>, body: Bytes) -> Result<Response, Refused> {
-    let stream = watch::follow(&api.view, body_of(&body)?).await?;
+pub async fn watch(State(api): State<Api>, body: Held) -> Result<Response, Refused> {
+    let stream = watch::follow(&api.view, body_of(&body)?).await?.take_until(Box::pin(api.ended()));
     Ok(([(header::CONTENT_TYPE, "application/jsonl")], Body::from_stream(stream)).into_response())
 }
 
 /// Reads a JSON body, whatever content type it claims.
-pub fn body_of<T: serde::de::DeserializeOwned>(body: &Bytes) -> Result<T, Refused> {
+pub fn body_of<T: serde::de::DeserializeOwned>(body: &Held) -> Result<T, Refused> {
     serde_json::from_slice(body)
         .map_err(|err| bad_request(format!("cannot understand the request's body: {err}")).into())
 }

@@ -2,6 +2,7 @@
 //!
 //! Nothing is guessed: a value that does not parse is an error that names key, value and source.
 
+mod api;
 mod ini;
 mod keys;
 mod machines;
@@ -13,6 +14,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use api::{ApiLimits, ConnectionLimits};
 pub use keys::{KEYS, Key, Role};
 pub use machines::{MachineConfig, MachinesError, SystemdAt};
 pub use store::StoreAt;
@@ -47,6 +49,8 @@ pub struct Config {
     pub disable_engine: bool,
     /// How often everything is looked at anew.
     pub resync_interval: Duration,
+    /// What requests may take.
+    pub api: ApiLimits,
     /// What an operator should know about the configuration.
     pub warnings: Vec<String>,
 }
@@ -214,6 +218,7 @@ impl Settings {
                 }
                 Ok(interval)
             })?,
+            api: self.api()?,
             warnings: std::mem::take(&mut self.warnings),
         };
         Ok(config)
@@ -341,6 +346,23 @@ mod tests {
                 &[],
                 "listen = `localhost` (FILE, line 1): `localhost`: write unix:///path or host:port",
             ),
+            ("token_limit=0", &[], "token_limit = `0` (FILE, line 1): write a whole number from 1 to 65535"),
+            ("token_limit=65536", &[], "token_limit = `65536` (FILE, line 1): write a whole number from 1 to 65535"),
+            ("api_connections=1", &[], "api_connections = `1` (FILE, line 1): write a whole number from 16 to 1000000"),
+            (
+                "api_header_bytes=1",
+                &[],
+                "api_header_bytes = `1` (FILE, line 1): write a whole number from 8192 to 1048576",
+            ),
+            (
+                "api_body_bytes=1",
+                &[],
+                "api_body_bytes = `1` (FILE, line 1): write a whole number from 4194304 to 1073741824",
+            ),
+            ("api_options=1", &[], "api_options = `1` (FILE, line 1): write a whole number from 100 to 1000000"),
+            ("api_header_timeout=1ms", &[], "api_header_timeout = `1ms` (FILE, line 1): at least 1 s"),
+            ("api_idle_timeout=25h", &[], "api_idle_timeout = `25h` (FILE, line 1): at most 24 h"),
+            ("api_body_timeout=0s", &[], "api_body_timeout = `0s` (FILE, line 1): at least 1 s"),
             ("store=mongo", &[], "store = `mongo` (FILE, line 1): write `embedded` or `etcd`"),
             ("systemd_socket=/x", &[], "systemd_socket = `/x` (FILE, line 1): unit_directory is needed, too"),
             ("nonsense", &[], "configuration file FILE, line 1: `nonsense` has no `=`; write `key = value`"),

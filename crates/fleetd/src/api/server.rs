@@ -1,0 +1,240 @@
+//! Connections: how many, how long, and how they end.
+//!
+//! axum's own server has no limits, so this one stands in its place: an accept loop that gives each connection to hyper and
+//! watches over what hyper does not tell apart, a client that is silent and one that does not get to the end of its headers.
+
+use std::convert::Infallible;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::http::Request;
+use axum::serve::ListenerExt as _;
+use http_body::{Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::ConnectionLimits;
+use crate::listen::Listener;
+
+/// How long requests that are underway may take when the daemon ends. Writes take milliseconds, and a store that is away is not
+/// waited for longer than that; systemd gives a service 90 s to end.
+const DRAIN_LIMIT: Duration = Duration::from_secs(5);
+
+/// Smallest buffer that hyper reads into.
+const BUFFER_MIN: usize = 8 << 10;
+
+/// Serves one socket until `ending` is cancelled; then takes no more connections and ends those that are there as soon as they have
+/// their answers.
+pub async fn serve(router: Router, listener: Listener, limits: ConnectionLimits, ending: CancellationToken) {
+    match listener {
+        Listener::Unix(listener) => accept(listener, router, limits, ending).await,
+        Listener::Tcp(listener) => {
+            let at_once = listener.tap_io(|stream| {
+                // Small answers go out at once. A socket that refuses is as good, only slower.
+                let _ = stream.set_nodelay(true);
+            });
+            accept(at_once, router, limits, ending).await;
+        }
+    }
+}
+
+async fn accept<L: axum::serve::Listener>(
+    mut listener: L,
+    router: Router,
+    limits: ConnectionLimits,
+    ending: CancellationToken,
+) {
+    let mut http = http1::Builder::new();
+    // Times are ours to watch: hyper knows only one for both.
+    http.header_read_timeout(None)
+        .max_header_size(limits.header_bytes)
+        .max_buf_size(limits.header_bytes.max(BUFFER_MIN));
+    let places = Arc::new(Semaphore::new(limits.connections));
+    // Dropped with this future, and so ended.
+    let mut connections = JoinSet::new();
+    loop {
+        if places.available_permits() == 0 {
+            let n = limits.connections;
+            tracing::warn!("{n} connections to one socket (api_connections): others wait until one of them ends");
+        }
+        let next = async {
+            let place = Arc::clone(&places).acquire_owned().await;
+            (place.expect("it is never closed"), listener.accept().await.0)
+        };
+        tokio::select! {
+            (place, io) = next => {
+                connections.spawn(connection(io, place, router.clone(), http.clone(), limits, ending.clone()));
+            }
+            () = ending.cancelled() => break,
+        }
+        // Those that have ended have told all there is to tell.
+        while connections.try_join_next().is_some() {}
+    }
+    drop(listener);
+    if tokio::time::timeout(DRAIN_LIMIT, async { while connections.join_next().await.is_some() {} }).await.is_err() {
+        let n = connections.len();
+        tracing::warn!("{n} connections had not got their answer {} s after the end", DRAIN_LIMIT.as_secs());
+    }
+}
+
+/// What a connection is at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Nothing has come since the last answer.
+    Idle,
+    /// A request has begun to come.
+    Headers,
+    /// A request is being answered.
+    Busy,
+}
+
+async fn connection<I: AsyncRead + AsyncWrite + Unpin>(
+    io: I,
+    _place: OwnedSemaphorePermit,
+    router: Router,
+    http: http1::Builder,
+    limits: ConnectionLimits,
+    ending: CancellationToken,
+) {
+    let phase = watch::Sender::new(Phase::Idle);
+    let seen = phase.subscribe();
+    let io = TokioIo::new(Watched { io, phase: phase.clone() });
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |request: Request<Incoming>| {
+        phase.send_replace(Phase::Busy);
+        let underway = Underway(phase.clone());
+        let response = router.call(request);
+        async move { Ok::<_, Infallible>(response.await?.map(|body| Answer { body, _underway: underway })) }
+    });
+    let mut serving = pin!(http.serve_connection(io, service));
+    let overdue = tokio::select! {
+        ended = serving.as_mut() => return told(ended),
+        overdue = overdue(seen.clone(), limits) => overdue,
+        () = ending.cancelled() => {
+            serving.as_mut().graceful_shutdown();
+            tokio::select! {
+                ended = serving => return told(ended),
+                overdue = overdue(seen, limits) => overdue,
+            }
+        }
+    };
+    tracing::trace!(?overdue, "a connection is closed because nothing more came");
+}
+
+fn told(ended: hyper::Result<()>) {
+    if let Err(err) = ended {
+        // Most often a client that went away.
+        tracing::debug!(error = %err, "a connection broke off");
+    }
+}
+
+/// Waits until a client has kept us waiting for too long.
+async fn overdue(mut phase: watch::Receiver<Phase>, limits: ConnectionLimits) -> Phase {
+    loop {
+        let at = *phase.borrow_and_update();
+        let limit = match at {
+            Phase::Idle => limits.idle_timeout,
+            Phase::Headers => limits.header_timeout,
+            // What is waited for then has limits of its own.
+            Phase::Busy => Duration::MAX,
+        };
+        match tokio::time::timeout(limit, phase.changed()).await {
+            Ok(Ok(())) => (),
+            // The connection is gone, and this future with it.
+            Ok(Err(_)) => std::future::pending().await,
+            Err(_) => return at,
+        }
+    }
+}
+
+/// A request that is being answered, until its answer is handed over or dropped.
+struct Underway(watch::Sender<Phase>);
+
+impl Drop for Underway {
+    fn drop(&mut self) {
+        self.0.send_replace(Phase::Idle);
+    }
+}
+
+/// A body that knows when it has ended.
+struct Answer {
+    body: Body,
+    _underway: Underway,
+}
+
+impl http_body::Body for Answer {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// A stream of bytes that tells when a request begins to come.
+struct Watched<I> {
+    io: I,
+    phase: watch::Sender<Phase>,
+}
+
+impl<I: AsyncRead + Unpin> AsyncRead for Watched<I> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut self.io).poll_read(cx, buf);
+        if before < buf.filled().len() {
+            self.phase.send_if_modified(|phase| {
+                let begins = *phase == Phase::Idle;
+                if begins {
+                    *phase = Phase::Headers;
+                }
+                begins
+            });
+        }
+        polled
+    }
+}
+
+impl<I: AsyncWrite + Unpin> AsyncWrite for Watched<I> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[std::io::IoSlice<'_>],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+}
