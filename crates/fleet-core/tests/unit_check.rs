@@ -251,6 +251,11 @@ fn what_systemd_refuses() {
         ("a-b.slice", "[Slice]\nCPUWeight=1", "accepted"),
         ("a-.slice", "[Slice]\nCPUWeight=1", "error: cannot load `a-.slice`: systemd refuses the name"),
         ("a.scope", "[Scope]\nSlice=a.slice", "error: cannot load `a.scope`: systemd has scopes only for running"),
+        (
+            "fleet-guard.service",
+            "[Service]\nExecStart=/bin/x",
+            "error: `fleet-guard.service` is the name of fleet's own",
+        ),
         ("dev-x.device", "[Unit]\nDescription=d", "warning: systemd makes `dev-x.device` when the device appears"),
     ] {
         let have = match check(&name_of(name), text, Strictness::Strict) {

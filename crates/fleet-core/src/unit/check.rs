@@ -2,7 +2,7 @@
 
 use super::problem::Problems;
 use super::section::Section;
-use super::{Form, Problem, Requirements, UnitFile, UnitName, systemd};
+use super::{Form, GUARD_UNIT, Problem, Requirements, UnitFile, UnitName, systemd};
 
 /// What happens to lines of `[X-Fleet]` that the original took in silence and that do not do what they seem to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,6 +43,10 @@ pub fn check(name: &UnitName, text: &str, strictness: Strictness) -> Result<Chec
         findings
             .error(problem.hint("a section starts with a line such as `[Service]`, an option is a line `NAME=VALUE`"));
     } else {
+        if name.as_str() == GUARD_UNIT {
+            let problem = Problem::new(None, format!("`{name}` is the name of fleet's own guard on each machine"));
+            findings.error(problem.hint("give the unit another name"));
+        }
         systemd::check_file(name, &file, &mut findings);
         Section::to_check(name, &file).check(&mut findings);
     }
