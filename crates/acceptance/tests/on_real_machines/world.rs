@@ -74,6 +74,11 @@ impl World {
         std::fs::read_to_string(self.cluster.fleetd_log()).expect("the log is there")
     }
 
+    /// The process of `fleetd`, which runs.
+    pub fn fleetd_pid(&self) -> u32 {
+        self.cluster.fleetd_pid().expect("fleetd runs")
+    }
+
     /// The file `fleetd` was configured by.
     pub fn fleetd_config(&self) -> PathBuf {
         self.cluster.fleetd_config()

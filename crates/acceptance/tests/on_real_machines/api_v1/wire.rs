@@ -16,9 +16,9 @@ pub enum Address {
 }
 
 /// A connection.
-pub trait Stream: Read + Write {}
+pub trait Stream: Read + Write + Send {}
 
-impl<S: Read + Write> Stream for S {}
+impl<S: Read + Write + Send> Stream for S {}
 
 /// What a server answered.
 pub struct Answer {
