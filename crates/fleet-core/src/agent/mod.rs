@@ -44,6 +44,12 @@ pub const RETRY_MAX_MS: u64 = 60_000;
 /// The first failures are often gone after a second (a lost connection, a busy store), and saying so would only worry.
 pub const ATTEMPTS_TOLD: u32 = 3;
 
+/// How long removals may wait for jobs under way, in milliseconds.
+///
+/// Removed together they cost systemd a few calls instead of two each, and most units are gone from its memory by then, so
+/// that it need not be asked at all.
+pub const REMOVAL_PATIENCE_MS: u64 = 50;
+
 /// Over how many slices units are spread unless configured otherwise.
 ///
 /// systemd looks at all siblings in the slice at each start; with hundreds of units 32 slices halve its work (measured).
@@ -69,6 +75,10 @@ pub struct Agent {
     look_failures: u32,
     /// How many units' files are being written: starts wait for that.
     n_writing: usize,
+    /// How many jobs are under way.
+    n_jobs: usize,
+    /// When removals that wait for jobs are waited with no longer.
+    remove_at: Option<Timestamp>,
     report: ReportState,
     guard: Guard,
     guard_is_needed: bool,
@@ -115,6 +125,8 @@ impl Agent {
             look_is_out: false,
             look_failures: 0,
             n_writing: 0,
+            n_jobs: 0,
+            remove_at: None,
             report: ReportState::default(),
             guard: Guard::default(),
             guard_is_needed: false,
@@ -377,20 +389,15 @@ impl Agent {
                 }
                 Step::Run(Verb::Stop, order) => {
                     local.busy = Some(Busy::Running(order));
+                    self.n_jobs += 1;
                     effects.push(Effect::Run(name, Verb::Stop));
                 }
                 Step::Run(verb, order) => starts.push((name, verb, order)),
-                Step::Remove => {
-                    local.busy = Some(Busy::Removing);
-                    removes.push(name);
-                }
+                Step::Remove => removes.push(name),
             }
         }
         if !fetch.is_empty() {
             effects.push(Effect::Fetch(fetch.into_iter().collect()));
-        }
-        if !removes.is_empty() {
-            effects.push(Effect::Remove(removes));
         }
         self.n_writing += writes.len();
         if !writes.is_empty() {
@@ -402,9 +409,29 @@ impl Agent {
                 self.dirty.insert(name);
             } else if let Some(local) = self.units.get_mut(&name) {
                 local.busy = Some(Busy::Running(order));
+                self.n_jobs += 1;
                 effects.push(Effect::Run(name, verb));
             }
         }
+        self.remove(now, removes, effects);
+    }
+
+    /// Removes files together, after the jobs that are under way if those end soon.
+    fn remove(&mut self, now: Timestamp, names: Vec<UnitName>, effects: &mut Vec<Effect>) {
+        if names.is_empty() {
+            self.remove_at = None;
+            return;
+        }
+        let at = *self.remove_at.get_or_insert(now.plus_ms(REMOVAL_PATIENCE_MS));
+        if 0 < self.n_jobs && now < at {
+            self.dirty.extend(names);
+            return;
+        }
+        self.remove_at = None;
+        for name in &names {
+            self.units.entry(name.clone()).or_default().busy = Some(Busy::Removing);
+        }
+        effects.push(Effect::Remove(names));
     }
 
     fn ask_for_tick(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
@@ -418,7 +445,13 @@ impl Agent {
             LookState::Failed(at) => Some(at),
             LookState::Needed | LookState::UnderWay(_) | LookState::Known | LookState::Disconnected => None,
         };
-        let next = retries.chain(look).chain(self.report.wake()).chain(self.guard_retry()).filter(|&at| now < at).min();
+        let next = retries
+            .chain(look)
+            .chain(self.report.wake())
+            .chain(self.remove_at)
+            .chain(self.guard_retry())
+            .filter(|&at| now < at)
+            .min();
         if next.is_some() && next != self.wake {
             self.wake = next;
             effects.extend(next.map(Effect::Wake));

@@ -58,6 +58,7 @@ impl Agent {
     pub(super) fn ran(&mut self, now: Timestamp, name: &UnitName, verb: Verb, result: Result<JobResult, String>) {
         let Some(local) = self.units.get_mut(name) else { return };
         let Some(Busy::Running(order)) = local.busy.take() else { return };
+        self.n_jobs -= 1;
         let ended = match result {
             // Its end was not seen. A look will follow and say what is to be done.
             Err(reason) => return self.failed(now, name, reason),

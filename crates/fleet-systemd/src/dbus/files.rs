@@ -134,7 +134,7 @@ impl Files {
         self.check_link(name)?;
         let path = self.file(name);
         if !fs::read(&path).is_ok_and(|there| there == text.as_bytes()) {
-            replace(&path, text.as_bytes())?;
+            replace(&path, text.as_bytes(), ChangeTime::Fine)?;
         }
         self.link(name)
     }
@@ -163,7 +163,7 @@ impl Files {
         if fs::read(&path).is_ok_and(|there| there == text) {
             return Ok(());
         }
-        replace(&path, &text)
+        replace(&path, &text, ChangeTime::AsItComes)
     }
 
     /// Removes a unit's link, file and receipt. What is missing already is fine.
@@ -245,10 +245,19 @@ impl Files {
     }
 }
 
+/// How exact the time of change is that a file gets.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum ChangeTime {
+    /// systemd sees by it that a file is another one (`NeedDaemonReload`); about the clocks see [`Files::stamp`].
+    Fine,
+    /// Nobody looks at it.
+    AsItComes,
+}
+
 /// Puts `content` at `path` so that a reader sees the old or the new file and nothing in between.
 ///
 /// It is not synced to disk: unit files live in `/run`, which ends with the uptime anyway.
-fn replace(path: &Path, content: &[u8]) -> Result<(), ManagerError> {
+fn replace(path: &Path, content: &[u8], time: ChangeTime) -> Result<(), ManagerError> {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
     // The name is not made from the unit's: that may be as long as a file name can be.
     let number = COUNTER.fetch_add(1, Ordering::Relaxed);
@@ -256,8 +265,9 @@ fn replace(path: &Path, content: &[u8]) -> Result<(), ManagerError> {
     let write = || {
         let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(&temporary)?;
         file.write_all(content)?;
-        // systemd sees by this time that a file is another one (`NeedDaemonReload`); about the fine clock see `stamp`.
-        file.set_modified(SystemTime::now())?;
+        if time == ChangeTime::Fine {
+            file.set_modified(SystemTime::now())?;
+        }
         fs::rename(&temporary, path)
     };
     write().map_err(|err| {
