@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::proxy::Proxy;
 use super::{check_untouched, check_works, start};
 use crate::field::{AGENT_TTL, Field, FieldSpec, WAIT_LIMIT, instances};
+use crate::samples::Sampler;
 use crate::smoke::GRACE;
 
 const UNITS: usize = 200;
@@ -79,6 +80,38 @@ fn etcd_is_frozen_killed_and_loses_its_leader() {
     field.wait("another member leads", WAIT_LIMIT, || leader(&field).is_some_and(|new| new != old));
     check_works(&field, "m3", "after-the-election.service");
     check_untouched(&field, &units, &before, "etcd changed its leader");
+}
+
+/// Who cannot know that nobody else may start a unit stops it, also when it is the store that is away for all; and what was
+/// stopped comes back. All else goes on.
+#[test]
+fn etcd_is_frozen_and_what_may_not_run_twice_stops() {
+    /// For systemd to stop them, and for the looks in between, beyond the end of the lease.
+    const STOPPED: Duration = Duration::from_secs(3);
+    let field = FieldSpec::new(3).start();
+    let (keep, stop) = (instances("keep", 6), instances("stop", 6));
+    let before = start(&field, "keep", &keep, "WhenIsolated=keep\n");
+    start(&field, "stop", &stop, "WhenIsolated=stop\n");
+    let sampler = Sampler::start(&field, &stop);
+    for member in field.lab.etcd() {
+        member.freeze();
+    }
+    field.wait("all have stopped", AGENT_TTL + STOPPED, || field.all_running(&stop).is_empty());
+    // One that is started anew has no lease either.
+    field.ok("m1", "systemctl restart fleetd");
+    let_it_last(AGENT_TTL);
+    assert_eq!(field.all_running(&stop).len(), 0, "nothing came back without a lease");
+    check_untouched(&field, &keep, &before, "etcd was frozen");
+    for member in field.lab.etcd() {
+        member.thaw();
+    }
+    field.wait("all run again", WAIT_LIMIT, || field.all_running(&stop).len() == stop.len());
+    check_works(&field, "m2", "after-the-frost.service");
+    check_untouched(&field, &keep, &before, "etcd was thawed");
+    let samples = sampler.stop();
+    for unit in &stop {
+        samples.check_never_twice(unit);
+    }
 }
 
 #[test]

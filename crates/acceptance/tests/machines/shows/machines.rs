@@ -48,9 +48,24 @@ fn the_machine_that_leads_loses_its_power() {
     power_loss_of("m1");
 }
 
-/// Cuts off one of five, with units of both kinds on each, and heals it; `fleetd` there is frozen if asked for.
+/// What is done to `fleetd` on the machine that is cut off, and how it is taken back.
+struct Trouble {
+    begin: &'static str,
+    end: &'static str,
+}
+
+const NO_TROUBLE: Trouble = Trouble { begin: "true", end: "true" };
+const FROZEN: Trouble =
+    Trouble { begin: "systemctl kill --signal=STOP fleetd", end: "systemctl kill --signal=CONT fleetd" };
+/// For good: systemd would start it again after a second.
+const KILLED: Trouble = Trouble {
+    begin: "systemctl mask --quiet --runtime fleetd.service && systemctl kill --signal=KILL fleetd",
+    end: "systemctl unmask --quiet --runtime fleetd.service && systemctl start fleetd",
+};
+
+/// Cuts off one of five, with units of both kinds on each, and heals it.
 #[track_caller]
-fn one_of_five_is_cut_off(freeze_fleetd: bool) {
+fn one_of_five_is_cut_off(fleetd_there: &Trouble) {
     let mut field = FieldSpec::new(5).start();
     let keep = instances("keep", 10);
     let stop = instances("stop", 10);
@@ -61,18 +76,14 @@ fn one_of_five_is_cut_off(freeze_fleetd: bool) {
     let moved: Vec<String> = running.filter(|(_, machine)| machine == "m5").map(|(unit, _)| unit).collect();
     assert!(moved.iter().any(|unit| keep.contains(unit)) && moved.iter().any(|unit| stop.contains(unit)), "{moved:?}");
     let sampler = Sampler::start(&field, &all);
-    if freeze_fleetd {
-        field.ok("m5", "systemctl kill --signal=STOP fleetd");
-    }
+    field.ok("m5", fleetd_there.begin);
     field.lab.partition(&[&["m5"]]).expect("cut off");
     field.wait("all run on the others", WAIT_LIMIT, || {
         let now = field.all_running(&all);
         moved.iter().all(|unit| now.keys().any(|(other, machine)| other == unit && machine != "m5"))
     });
     field.lab.heal().expect("healed");
-    if freeze_fleetd {
-        field.ok("m5", "systemctl kill --signal=CONT fleetd");
-    }
+    field.ok("m5", fleetd_there.end);
     field.wait("each runs once", WAIT_LIMIT, || field.all_running(&all).len() == all.len());
     check_works(&field, "m5", "after-the-cut.service");
     let samples = sampler.stop();
@@ -86,10 +97,15 @@ fn one_of_five_is_cut_off(freeze_fleetd: bool) {
 
 #[test]
 fn a_machine_that_is_cut_off_keeps_some_units_and_stops_others() {
-    one_of_five_is_cut_off(false);
+    one_of_five_is_cut_off(&NO_TROUBLE);
 }
 
 #[test]
 fn a_machine_that_is_cut_off_stops_units_without_its_fleetd() {
-    one_of_five_is_cut_off(true);
+    one_of_five_is_cut_off(&FROZEN);
+}
+
+#[test]
+fn a_machine_that_is_cut_off_stops_units_after_its_fleetd_was_killed() {
+    one_of_five_is_cut_off(&KILLED);
 }
