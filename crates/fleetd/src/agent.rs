@@ -44,7 +44,10 @@ pub async fn run(parts: Parts) {
     let (placements_tx, mut placements) = mpsc::channel(PLACEMENTS_QUEUE);
     // Dropped with this future, and so ended.
     let mut tasks = JoinSet::new();
-    tasks.spawn(follow_placements(machine.clone(), Arc::clone(&store), lease.clone(), resync, placements_tx));
+    // The lease as this loop knows it. Not a second receiver of `lease`: which of two hears first is chance, and equal
+    // happenings shall give an equal run.
+    let (lease_known, follower_lease) = watch::channel(*lease.borrow_and_update());
+    tasks.spawn(follow_placements(machine.clone(), Arc::clone(&store), follower_lease, resync, placements_tx));
     let mut signals = manager.events().expect("the manager's events are taken once, here");
     let shell = Shell { machine, store, manager, results: results_tx };
     let mut agent = Agent::new(n_slices);
@@ -57,7 +60,10 @@ pub async fn run(parts: Parts) {
             Some(event) = signals.recv() => Heard::FromManager(event),
             Some(orders) = placements.recv() => Heard::Orders(orders),
             Some(event) = results.recv() => Heard::Other(event),
-            Ok(()) = lease.changed() => Heard::Other(Event::ReportsLost),
+            Ok(()) = lease.changed() => {
+                lease_known.send_replace(*lease.borrow());
+                Heard::Other(Event::ReportsLost)
+            }
             () = sleep_until(wake) => {
                 wake = None;
                 Heard::Other(Event::Tick)

@@ -28,6 +28,9 @@ pub fn until(at: Timestamp) -> Duration {
     Duration::from_millis(at.0.saturating_sub(now().0))
 }
 
+/// A clock that goes on while the machine is suspended and that nobody can set: [`boot_time`], or the simulated one.
+pub type BootClock = fn() -> BootTime;
+
 /// Now, on the clock that goes on while the machine is suspended and that nobody can set. All processes of one boot share it.
 pub fn boot_time() -> BootTime {
     let now = clock_gettime(ClockId::CLOCK_BOOTTIME).expect("Linux has had this clock since 2.6.39");

@@ -21,7 +21,7 @@ use crate::config::{Config, MachineConfig, StoreAt, SystemdAt};
 use crate::host::Host;
 use crate::listen::{self, ListenError};
 use crate::view::{Backoff, SharedView};
-use crate::{api, descriptors, guard, parts};
+use crate::{api, clock, descriptors, guard, parts};
 
 /// The file in a machine's `units_directory` that its `fleetd` holds locked. systemd does not look at such names.
 const LOCK: &str = ".fleetd.lock";
@@ -192,7 +192,12 @@ async fn serve_machine(machine: MachineConfig, store: Arc<dyn Store>, config: Co
 }
 
 fn settings(config: &Config) -> parts::Settings {
-    parts::Settings { resync: config.resync_interval, agent_ttl: config.agent_ttl, n_slices: config.slices }
+    parts::Settings {
+        resync: config.resync_interval,
+        agent_ttl: config.agent_ttl,
+        n_slices: config.slices,
+        boot_clock: clock::boot_time,
+    }
 }
 
 /// Connects to the machine's systemd, however long that takes: without it the machine can run nothing and is not announced.

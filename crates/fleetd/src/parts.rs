@@ -11,6 +11,7 @@ use fleet_systemd::UnitManager;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::clock::BootClock;
 use crate::presence::Presence;
 use crate::view::SharedView;
 use crate::{agent, engine, guard};
@@ -24,6 +25,8 @@ pub struct Settings {
     pub agent_ttl: Duration,
     /// Over how many slices a machine's units are spread; see [`fleet_core::agent::SLICES_DEFAULT`].
     pub n_slices: u32,
+    /// By which the guard counts.
+    pub boot_clock: BootClock,
 }
 
 /// Starts what keeps `view` up to date, and the engine, if this daemon may lead: as `leader_id`, the same after a restart of
@@ -53,9 +56,15 @@ pub async fn serve_machine(
     guard: guard::Site,
     settings: Settings,
 ) {
-    let presence = Presence::announce(machine.clone(), record, settings.agent_ttl, Arc::clone(&store)).await;
+    let Settings { agent_ttl, boot_clock, .. } = settings;
+    let presence = Presence::announce(machine.clone(), record, agent_ttl, boot_clock, Arc::clone(&store)).await;
     let (admitted, granted) = (watch::Sender::new(None), watch::Sender::new(None));
-    let post = guard::Post { unit_text: guard.unit_text, granted: granted.subscribe(), admitted: admitted.clone() };
+    let post = guard::Post {
+        unit_text: guard.unit_text,
+        granted: granted.subscribe(),
+        admitted: admitted.clone(),
+        boot_clock,
+    };
     let grants = guard::Grants { until: presence.until(), admitted: admitted.subscribe(), granted };
     let agent = agent::run(agent::Parts {
         machine,

@@ -11,7 +11,7 @@ use fleet_store::registry::{Key, MachineRecord, Value as _, ops};
 use fleet_store::{Change, LeaseId, Store, StoreError, TxnOutcome};
 use tokio::sync::watch;
 
-use crate::clock;
+use crate::clock::BootClock;
 use crate::guard::Until;
 use crate::view::Backoff;
 
@@ -30,6 +30,7 @@ struct Seat {
     machine: MachineId,
     record: MachineRecord,
     ttl: Duration,
+    boot_clock: BootClock,
     store: Arc<dyn Store>,
 }
 
@@ -43,8 +44,14 @@ enum Out {
 
 impl Presence {
     /// Announces the machine, however long that takes.
-    pub async fn announce(machine: MachineId, record: MachineRecord, ttl: Duration, store: Arc<dyn Store>) -> Presence {
-        let seat = Seat { machine, record, ttl, store };
+    pub async fn announce(
+        machine: MachineId,
+        record: MachineRecord,
+        ttl: Duration,
+        boot_clock: BootClock,
+        store: Arc<dyn Store>,
+    ) -> Presence {
+        let seat = Seat { machine, record, ttl, boot_clock, store };
         let until = seat.take().await;
         Presence { seat, lease: watch::Sender::new(until.lease), until: watch::Sender::new(Some(until)) }
     }
@@ -69,7 +76,7 @@ impl Presence {
             renewals.tick().await;
             let current = *lease.borrow();
             // Before it is sent: however late the answer is, the lease lives at least so long.
-            let renewed = Until { lease: current, at: clock::boot_time().plus(seat.ttl) };
+            let renewed = Until { lease: current, at: (seat.boot_clock)().plus(seat.ttl) };
             match seat.store.keep_alive(current).await {
                 Ok(()) => {
                     backoff.reset();
@@ -124,7 +131,7 @@ impl Seat {
                 Ok(_) | Err(_) => Some(kv.mod_revision),
             },
         };
-        let at = clock::boot_time().plus(self.ttl);
+        let at = (self.boot_clock)().plus(self.ttl);
         let lease = self.store.grant(self.ttl).await.map_err(failed)?;
         let txn =
             ops::announce(&self.machine, &self.record, lease, seen).map_err(|err| Out::Failed(err.to_string()))?;

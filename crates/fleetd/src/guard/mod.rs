@@ -21,7 +21,7 @@ pub use deadline::BootTime;
 pub use permit::{Grants, Permit, PermitFile};
 pub(crate) use process::run;
 
-use crate::clock;
+use crate::clock::BootClock;
 
 /// Until when the machine certainly has its lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,12 +51,15 @@ pub struct Post {
     /// Under which lease this machine's orders have been read, and so are no older than it. The permit waits for that: with
     /// older orders a unit could be started that has long been moved.
     pub admitted: watch::Sender<Option<LeaseId>>,
+    /// What time it is.
+    pub boot_clock: BootClock,
 }
 
 impl Post {
     /// Waits until a guard may stand.
     pub async fn wait(&mut self) {
-        let lives = |granted: &Option<Until>| granted.is_some_and(|until| clock::boot_time() < until.at);
+        let boot_clock = self.boot_clock;
+        let lives = |granted: &Option<Until>| granted.is_some_and(|until| boot_clock() < until.at);
         if self.granted.wait_for(lives).await.is_err() {
             // Nobody can grant anything any more: this daemon is about to end.
             std::future::pending().await

@@ -93,6 +93,8 @@ impl Grants {
                 Err(err) => tracing::warn!(error = %err, "cannot tell the guard how long this machine has its lease"),
             }
             tokio::select! {
+                // In this order, so that equal happenings give an equal run.
+                biased;
                 Ok(()) = self.until.changed() => (),
                 Ok(()) = self.admitted.changed() => (),
                 // Nothing can change any more.

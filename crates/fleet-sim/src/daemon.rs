@@ -1,0 +1,151 @@
+//! One `fleetd`: the real shells, on a store and a systemd that are ours.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fleet_api::v2;
+use fleet_core::agent::SLICES_DEFAULT;
+use fleet_core::model::Revision;
+use fleet_core::unit::UnitName;
+use fleet_store::Store;
+use fleet_store::registry::MachineRecord;
+use fleetd::Api;
+use fleetd::parts::{self, Settings};
+use fleetd::view::SharedView;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::gate::Gate;
+use crate::hands::Hands;
+use crate::link::Link;
+use crate::users::{Answer, Wish};
+use crate::world::{Cable, Ear, Life, Who, World};
+
+/// How long a request waits for the first look at the store. As in the API's server.
+const FIRST_LOOK_LIMIT: Duration = Duration::from_secs(5);
+
+/// A `fleetd` that runs. Dropping it is its death, at whatever it does.
+pub(crate) struct Daemon {
+    life: Arc<Life>,
+    parts: JoinSet<()>,
+    calls: JoinSet<()>,
+    api: Api,
+    view: SharedView,
+}
+
+/// What users wished together, and what each was told.
+pub(crate) type Told = Vec<(UnitName, Wish, Answer)>;
+
+impl Daemon {
+    /// Starts one.
+    pub(crate) fn start(world: &Arc<World>, who: Who, boot: u32, cable: &Arc<Cable>, settings: Settings) -> Daemon {
+        let host = &world.hosts[who.daemon];
+        let life = Arc::new(Life {
+            who,
+            world: Arc::clone(world),
+            gate: Gate::default(),
+            cable: Arc::clone(cable),
+            ear: Ear::default(),
+        });
+        let store: Arc<dyn Store> = Arc::new(Link(Arc::clone(&life)));
+        let view = SharedView::new();
+        let boot_id = format!("boot-{}-{boot}", host.id);
+        let leader_id = Some(format!("{} {boot_id}", host.id));
+        let mut parts = JoinSet::new();
+        parts::serve_cluster(&mut parts, Arc::clone(&store), view.clone(), settings, leader_id);
+        let disk = if who.daemon % 2 == 0 { "ssd" } else { "hdd" };
+        let record = MachineRecord {
+            public_ip: format!("192.0.2.{}", who.daemon + 1),
+            metadata: [("disk".to_owned(), disk.to_owned())].into(),
+            version: "0".to_owned(),
+            name: None,
+            boot_id,
+        };
+        let manager = Arc::new(Hands::new(Arc::clone(&life), host.fake.manager()));
+        parts.spawn(parts::serve_machine(host.id.clone(), record, Arc::clone(&store), manager, settings));
+        let api = Api::new(store, view.clone(), Default::default());
+        life.say(|| "starts".to_owned());
+        Daemon { life, parts, calls: JoinSet::new(), api, view }
+    }
+
+    pub(crate) fn who(&self) -> Who {
+        self.life.who
+    }
+
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.life.gate
+    }
+
+    /// Asks for something; the answer, or that there will be none, goes to `answers`.
+    pub(crate) fn ask(&mut self, wishes: Vec<(UnitName, Wish)>, answers: mpsc::UnboundedSender<Told>) {
+        let (api, view) = (self.api.clone(), self.view.clone());
+        let asked = Asked { wishes, answers };
+        self.calls.spawn(async move {
+            if timeout(FIRST_LOOK_LIMIT, view.reached(Revision(0))).await.is_err() {
+                return asked.told(|_| Answer::Refused);
+            }
+            let changes = asked.wishes.iter().map(|(unit, wish)| wish.change(unit)).collect();
+            match api.change(v2::ChangeRequest { changes }).await {
+                Ok(response) => asked.told(|idx| match response.results.get(idx).map(|result| result.outcome) {
+                    None => Answer::Unknown,
+                    Some(v2::Outcome::Refused) => Answer::Refused,
+                    Some(_) => Answer::Done,
+                }),
+                Err(_) => asked.told(|_| Answer::Unknown),
+            }
+        });
+    }
+
+    /// A part that ended, which none does by itself.
+    pub(crate) fn ended(&mut self) -> Option<String> {
+        while self.calls.try_join_next().is_some() {}
+        self.parts.try_join_next().map(|ended| match ended {
+            Ok(()) => "a part of it ended".to_owned(),
+            Err(err) => format!("a part of it ended: {err}"),
+        })
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // Its tasks are dropped when the runtime comes to them; until then they can do nothing any more.
+        self.life.gate.kill();
+    }
+}
+
+/// A question that is always answered: if not by the daemon, then by its death.
+struct Asked {
+    wishes: Vec<(UnitName, Wish)>,
+    answers: mpsc::UnboundedSender<Told>,
+}
+
+impl Asked {
+    fn told(mut self, answer: impl Fn(usize) -> Answer) {
+        self.tell(answer);
+    }
+
+    fn tell(&mut self, answer: impl Fn(usize) -> Answer) {
+        let wishes = std::mem::take(&mut self.wishes);
+        let told: Told = wishes.into_iter().enumerate().map(|(idx, (unit, wish))| (unit, wish, answer(idx))).collect();
+        if !told.is_empty() {
+            // The simulation may be over.
+            let _ = self.answers.send(told);
+        }
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        self.tell(|_| Answer::Unknown);
+    }
+}
+
+/// The settings of all daemons of a simulation.
+pub(crate) fn settings(resync_s: u64, agent_ttl_s: u64) -> Settings {
+    Settings {
+        resync: Duration::from_secs(resync_s),
+        agent_ttl: Duration::from_secs(agent_ttl_s),
+        n_slices: SLICES_DEFAULT,
+    }
+}

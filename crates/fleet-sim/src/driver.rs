@@ -1,0 +1,318 @@
+//! Runs one seed: lets the scenario happen to the cluster, then waits for rest, and asks the judge.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fleet_core::model::{MachineId, Revision, TargetState};
+use fleet_core::unit::UnitName;
+use fleet_store::mem::Mem;
+use fleet_systemd::fake::FakeMachine;
+use fleetd::parts::Settings;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+
+use crate::bug::Bug;
+use crate::chance::Chance;
+use crate::daemon::{Daemon, Told, settings};
+use crate::judge::Judge;
+use crate::scenario::{Act, Asking, Scenario};
+use crate::trace::Trace;
+use crate::units::Family;
+use crate::users::{Ledger, Wish};
+use crate::weather::Weather;
+use crate::world::{Cable, Host, Who, World};
+
+/// How long after all faults the cluster may take to come to rest.
+///
+/// What adds up in the worst case: the last request under way (5 s), a look at everything that is due only now (`resync`, up to
+/// 300 s), a pause of the agent after many failures (60 s), the lease of a machine that was cut off and its grace (30 s and
+/// 10 s), a stop that takes systemd's patience (20 s), and calls between.
+const REST_LIMIT: Duration = Duration::from_secs(450);
+
+/// How long nothing may be written once there is rest.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// How often is looked whether there is rest.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+pub(crate) struct Driver {
+    world: Arc<World>,
+    settings: Settings,
+    scenario: Scenario,
+    origin: Instant,
+    /// One for each machine; `None` while it does not run.
+    daemons: Vec<Option<Daemon>>,
+    lives: Vec<u32>,
+    boots: Vec<u32>,
+    has_power: Vec<bool>,
+    cables: Vec<Arc<Cable>>,
+    users: Chance,
+    ledger: Ledger,
+    answers: mpsc::UnboundedSender<Told>,
+    told: mpsc::UnboundedReceiver<Told>,
+    deaths: mpsc::UnboundedReceiver<Who>,
+}
+
+impl Driver {
+    /// A cluster on which nothing has happened yet. Must be called on a runtime with paused time.
+    ///
+    /// # Errors
+    /// Not on a new store.
+    pub(crate) async fn new(seed: u64, bug: Option<Bug>, trace: Trace) -> Result<Driver, fleet_store::StoreError> {
+        let scenario = Scenario::draw(&Chance::new(seed, 0));
+        let mem = Mem::default();
+        let ids: Vec<MachineId> = (0..scenario.n_hosts).map(machine_id).collect();
+        let judge = Judge::new(trace.clone(), mem.clone(), ids.clone()).await?;
+        let hosts = ids.into_iter().map(|id| Host { id, fake: FakeMachine::on_tokio_time() }).collect();
+        let (tell_death, deaths) = mpsc::unbounded_channel();
+        let (answers, told) = mpsc::unbounded_channel();
+        let world = World::new(trace, mem, hosts, Chance::new(seed, 1), bug, judge, tell_death);
+        let n_hosts = scenario.n_hosts;
+        Ok(Driver {
+            world: Arc::new(world),
+            settings: settings(scenario.resync_s, scenario.agent_ttl_s),
+            scenario,
+            origin: Instant::now(),
+            daemons: (0..n_hosts).map(|_| None).collect(),
+            lives: vec![0; n_hosts],
+            boots: vec![1; n_hosts],
+            has_power: vec![true; n_hosts],
+            cables: (0..n_hosts).map(|_| Arc::default()).collect(),
+            users: Chance::new(seed, 2),
+            ledger: Ledger::default(),
+            answers,
+            told,
+            deaths,
+        })
+    }
+
+    /// Lets it all happen.
+    ///
+    /// # Errors
+    /// What the judge found.
+    pub(crate) async fn run(mut self) -> Result<(), String> {
+        let (hosts, resync) = (self.scenario.n_hosts, self.scenario.resync_s);
+        self.say(|| format!("{hosts} machines, a resync every {resync} s"));
+        (0..hosts).for_each(|daemon| self.start(daemon));
+        while let Some((&(at_ms, number), _)) = self.scenario.acts.first_key_value() {
+            if self.scenario.calm_ms < at_ms {
+                break;
+            }
+            self.pass_time_until(self.origin + Duration::from_millis(at_ms)).await?;
+            if let Some(act) = self.scenario.acts.remove(&(at_ms, number)) {
+                self.happens(act);
+            }
+        }
+        self.pass_time_until(self.origin + Duration::from_millis(self.scenario.calm_ms)).await?;
+        self.calm_down();
+        self.come_to_rest().await
+    }
+
+    /// Goes on until then, or to the first violation.
+    async fn pass_time_until(&mut self, until: Instant) -> Result<(), String> {
+        loop {
+            self.judged()?;
+            tokio::select! {
+                biased;
+                Some(who) = self.deaths.recv() => self.buried(who),
+                Some(told) = self.told.recv() => self.answered(told),
+                () = sleep_until(until) => return self.judged(),
+            }
+        }
+    }
+
+    fn judged(&mut self) -> Result<(), String> {
+        let now_ms = self.world.trace.now_ms();
+        self.world.look_at_store();
+        for daemon in self.daemons.iter_mut().flatten() {
+            if let Some(how) = daemon.ended() {
+                self.world.judge().object(now_ms, format!("{}: {how}", daemon.who()));
+            }
+        }
+        match self.world.judge().violation() {
+            Some(violation) => Err(violation.to_owned()),
+            None => Ok(()),
+        }
+    }
+
+    fn buried(&mut self, who: Who) {
+        if self.daemons[who.daemon].as_ref().is_some_and(|daemon| daemon.who() == who) {
+            self.say(|| format!("{who} dies at a call"));
+            self.daemons[who.daemon] = None;
+            let at_ms = self.world.trace.now_ms() + self.world.chance.number(100..=8_000);
+            self.scenario.add(at_ms, Act::Start { daemon: who.daemon });
+        }
+    }
+
+    fn answered(&mut self, told: Told) {
+        for (unit, wish, answer) in told {
+            self.world.trace.say("user", || format!("{wish:?} {unit}: {answer:?}"));
+            if let Err(why) = self.ledger.answered(&unit, wish, answer) {
+                self.world.judge().object(self.world.trace.now_ms(), why);
+            }
+        }
+    }
+
+    fn start(&mut self, daemon: usize) {
+        if self.daemons[daemon].is_none() && self.has_power[daemon] {
+            self.lives[daemon] += 1;
+            let who = Who { daemon, life: self.lives[daemon] };
+            let started = Daemon::start(&self.world, who, self.boots[daemon], &self.cables[daemon], self.settings);
+            self.daemons[daemon] = Some(started);
+        }
+    }
+
+    fn happens(&mut self, act: Act) {
+        self.say(|| format!("{act:?}"));
+        let now_ms = self.world.trace.now_ms();
+        match act {
+            Act::Ask(asking) => self.ask(asking),
+            Act::Crash { daemon, for_ms } => {
+                self.daemons[daemon] = None;
+                self.scenario.add(now_ms + for_ms, Act::Start { daemon });
+            }
+            Act::Start { daemon } => self.start(daemon),
+            Act::Pause { daemon } => self.daemons[daemon].iter().for_each(|daemon| daemon.gate().pause()),
+            Act::Resume { daemon } => self.daemons[daemon].iter().for_each(|daemon| daemon.gate().resume()),
+            Act::Cut { daemon } => self.cables[daemon].set_cut(true),
+            Act::Heal { daemon } => self.cables[daemon].set_cut(false),
+            Act::PowerOff { host } => {
+                self.daemons[host] = None;
+                self.has_power[host] = false;
+                self.boots[host] += 1;
+                self.world.judge().power(host);
+                self.world.hosts[host].fake.reboot();
+            }
+            Act::PowerOn { host } => {
+                self.has_power[host] = true;
+                self.start(host);
+            }
+            Act::SystemdGone { host } => self.world.hosts[host].fake.disconnect("cut by the simulation"),
+            Act::SystemdBack { host } => self.world.hosts[host].fake.reconnect(),
+            Act::KillUnit { host } => self.kill_unit(host),
+            Act::DiskFull { host } => self.fill_disk(host, Some("no space left on device")),
+            Act::DiskFree { host } => self.fill_disk(host, None),
+            Act::CutWatches => self.world.mem.cut_watches(),
+            Act::Compact => {
+                let revision = self.world.judge().view().revision();
+                self.world.mem.compact(Revision(revision.0 + 1));
+            }
+            Act::StoreGone => self.cables.iter().for_each(|cable| cable.set_cut(true)),
+            Act::StoreBack => self.cables.iter().for_each(|cable| cable.set_cut(false)),
+            Act::Weather(weather) => self.world.set_weather(weather),
+        }
+    }
+
+    fn kill_unit(&self, host: usize) {
+        self.world.look_at_machine(host);
+        let fake = &self.world.hosts[host].fake;
+        let running: Vec<UnitName> = fake.main_processes().into_keys().collect();
+        if !running.is_empty() {
+            let unit = self.users.pick(&running);
+            self.say(|| format!("kills {unit} on {}", self.world.hosts[host].id));
+            self.world.judge().excuse(host, unit);
+            fake.kill_main(unit);
+            self.world.look_at_machine(host);
+        }
+    }
+
+    fn fill_disk(&self, host: usize, reason: Option<&str>) {
+        for unit in all_units(self.scenario.n_numbers) {
+            self.world.hosts[host].fake.fail_writes(&unit, reason);
+        }
+    }
+
+    /// A user has a wish and asks one of the daemons that run.
+    fn ask(&mut self, asking: Asking) {
+        let users = self.users.clone();
+        let all = all_units(self.scenario.n_numbers);
+        let wishes: Vec<(UnitName, Wish)> = match asking {
+            Asking::One => {
+                let unit = users.pick(&all).clone();
+                let target = *users.pick(&[TargetState::Inactive, TargetState::Loaded, TargetState::Launched]);
+                let wish = match users.number(0..=5) {
+                    0 | 1 => Wish::Put(users.number(1..=3), target),
+                    2 => Wish::Set(target),
+                    3 => Wish::Set(TargetState::Launched),
+                    4 => Wish::Restart,
+                    _ => Wish::Destroy,
+                };
+                vec![(unit, wish)]
+            }
+            Asking::StartMany => {
+                let share = *users.pick(&[0.3, 0.6, 1.0]);
+                let some = all.into_iter().filter(|_| users.happens(share)).collect::<Vec<_>>();
+                some.into_iter().map(|unit| (unit, Wish::Put(users.number(1..=3), TargetState::Launched))).collect()
+            }
+            Asking::DestroyMany => {
+                let share = *users.pick(&[0.5, 1.0]);
+                let existing = self.ledger.existing().into_iter();
+                existing.filter(|_| users.happens(share)).map(|unit| (unit, Wish::Destroy)).collect()
+            }
+        };
+        let running: Vec<usize> = (0..self.daemons.len()).filter(|&idx| self.daemons[idx].is_some()).collect();
+        if running.is_empty() {
+            return;
+        }
+        let daemon = *users.pick(&running);
+        let free: Vec<_> = wishes.into_iter().filter(|(unit, _)| self.ledger.begin(unit)).collect();
+        if let Some(daemon) = self.daemons[daemon].as_mut().filter(|_| !free.is_empty()) {
+            daemon.ask(free, self.answers.clone());
+        }
+    }
+
+    /// All faults end.
+    fn calm_down(&mut self) {
+        self.say(|| "all faults end, and users are content".to_owned());
+        self.world.set_weather(Weather::fair());
+        self.cables.iter().for_each(|cable| cable.set_cut(false));
+        for host in 0..self.scenario.n_hosts {
+            self.has_power[host] = true;
+            self.world.hosts[host].fake.reconnect();
+            self.fill_disk(host, None);
+            self.daemons[host].iter().for_each(|daemon| daemon.gate().resume());
+            self.start(host);
+        }
+    }
+
+    /// Waits until everything is as it has to be, and then that nothing is written any more.
+    async fn come_to_rest(&mut self) -> Result<(), String> {
+        let give_up = Instant::now() + REST_LIMIT;
+        loop {
+            self.pass_time_until(Instant::now() + LOOK_EVERY).await?;
+            let unrest = match self.ledger.is_quiet() {
+                true => self.world.judge().unrest(&self.world.hosts, &self.ledger),
+                false => vec!["a user still waits for an answer".to_owned()],
+            };
+            if unrest.is_empty() {
+                break;
+            }
+            if give_up <= Instant::now() {
+                return Err(format!("no rest {} s after the last fault: {}", REST_LIMIT.as_secs(), unrest.join("; ")));
+            }
+        }
+        self.say(|| "rest".to_owned());
+        let before = self.world.judge().worked();
+        self.pass_time_until(Instant::now() + IDLE).await?;
+        let after = self.world.judge().worked();
+        if after != before {
+            return Err(format!("written while idle: revision {}", after.0));
+        }
+        let unrest = self.world.judge().unrest(&self.world.hosts, &self.ledger);
+        if unrest.is_empty() { Ok(()) } else { Err(format!("the rest did not last: {}", unrest.join("; "))) }
+    }
+
+    fn say(&self, what: impl FnOnce() -> String) {
+        self.world.trace.say("----", what);
+    }
+}
+
+/// All units that users think of.
+fn all_units(n_numbers: u64) -> Vec<UnitName> {
+    (1..=n_numbers).flat_map(|number| Family::ALL.map(|family| family.name(number))).collect()
+}
+
+fn machine_id(idx: usize) -> MachineId {
+    let id = format!("m{idx}");
+    id.parse().unwrap_or_else(|err| panic!("{id} is a machine ID: {err}"))
+}

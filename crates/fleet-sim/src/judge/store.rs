@@ -1,0 +1,173 @@
+//! What may not be at any revision of the store.
+
+use std::collections::BTreeSet;
+
+use fleet_core::check::{self, Violation};
+use fleet_core::model::{MachineId, Placement, Revision, TargetState};
+use fleet_core::unit::UnitName;
+use fleet_store::registry::{Key, UnitRecord};
+use fleet_store::{Batch, Change};
+
+use super::{Judge, stood_since};
+use crate::units::Family;
+
+/// How long a machine may be back, or a change of metadata old, before a plan that does not know of it yet is wrong.
+///
+/// Milliseconds. A request under way takes up to 3 s, news as long, and the engine may have waited for its last write.
+const LAG_MS: u64 = 15_000;
+
+/// How long a machine has to be absent before anything of it moves. Source: `docs/placement.md`.
+const GRACE_MS: u64 = 10_000;
+
+impl Judge {
+    /// Judges one revision.
+    pub(super) fn take_in(&mut self, now_ms: u64, batch: &Batch) {
+        let author = self.authors.remove(&batch.revision);
+        if !batch.changes.iter().all(is_noise) {
+            self.worked = batch.revision;
+        }
+        let keys: Vec<Key> = batch.changes.iter().filter_map(|change| Key::parse(change.key())).collect();
+        let writes_orders = keys.iter().any(|key| matches!(key, Key::Placement(..)));
+        if writes_orders && (author.is_none() || author != self.leader) {
+            let author = author.map_or("nobody".to_owned(), |who| who.to_string());
+            let leader = self.leader.map_or("nobody leads".to_owned(), |who| format!("{who} leads"));
+            self.object(now_ms, format!("revision {}: {author} writes orders, and {leader}", batch.revision.0));
+        }
+        let before: Vec<(MachineId, UnitName, Placement)> = keys
+            .iter()
+            .filter_map(|key| {
+                let Key::Placement(machine, unit) = key else { return None };
+                Some((machine.clone(), unit.clone(), self.view.placement(machine, unit)?.clone()))
+            })
+            .collect();
+        self.view.apply(batch);
+        for change in &batch.changes {
+            self.note(now_ms, batch.revision, change, author.is_some());
+        }
+        if keys.contains(&Key::Leader) {
+            self.leader = author.filter(|_| self.view.leader().is_some());
+        }
+        for (machine, unit, order) in before {
+            self.judge_taken_away(now_ms, batch.revision, &machine, &unit, &order);
+        }
+        if writes_orders {
+            self.judge_orders(now_ms, batch.revision, &keys);
+        }
+        for key in &keys {
+            self.judge_state(now_ms, batch, key);
+        }
+    }
+
+    /// Keeps the histories.
+    fn note(&mut self, now_ms: u64, revision: Revision, change: &Change, by_someone: bool) {
+        match Key::parse(change.key()) {
+            Some(Key::Placement(machine, unit)) => {
+                let order = self.view.placement(&machine, &unit).cloned();
+                self.orders.entry((machine, unit)).or_default().push((revision, order));
+            }
+            Some(Key::Unit(unit)) => {
+                let wish = self.view.units().get(&unit).cloned();
+                self.wishes.entry(unit).or_default().push((revision, wish));
+            }
+            Some(Key::Machine(machine)) => {
+                let present = self.view.machines().contains_key(&machine);
+                let presence = self.presence.entry(machine.clone()).or_default();
+                if present && !presence.present {
+                    presence.came_ms = now_ms;
+                } else if !present && presence.present {
+                    presence.went_ms = now_ms;
+                }
+                presence.present = present;
+                if !present && by_someone {
+                    self.object(now_ms, format!("the presence of {machine} was deleted, and its lease had not ended"));
+                }
+            }
+            _ => (),
+        }
+    }
+
+    /// What is wanted and could stay where it is, stays.
+    fn judge_taken_away(&mut self, now_ms: u64, at: Revision, machine: &MachineId, unit: &UnitName, order: &Placement) {
+        let now = self.view.placement(machine, unit);
+        let stays = now.is_some_and(|now| now.leaving == order.leaving);
+        let is_wanted = self.view.units().get(unit).is_some_and(|wish| wish.target != TargetState::Inactive);
+        if stays || order.leaving || !is_wanted || !Family::of(unit).fits_everywhere() {
+            return;
+        }
+        // The engine may have seen that nobody wanted it, and not yet that somebody wants it again.
+        let ordered_at = self.ordered_at(machine, unit, order);
+        let unwanted = |wish: Option<&UnitRecord>| wish.is_none_or(|wish| wish.target == TargetState::Inactive);
+        if stood_since(self.wishes.get(unit), ordered_at, unwanted) || self.view.given_up().contains_key(machine) {
+            return;
+        }
+        let presence = self.presence.get(machine).copied().unwrap_or_default();
+        let (back_ms, is_back) = if presence.present { (presence.came_ms, true) } else { (now_ms, false) };
+        let away_ms = back_ms.saturating_sub(presence.went_ms);
+        let here_ms = now_ms - back_ms;
+        if (is_back && LAG_MS < here_ms) || away_ms < GRACE_MS {
+            let what = format!("{unit} is taken away from {machine}");
+            let why = format!("which was away for {away_ms} ms and is present since {here_ms} ms");
+            self.object(now_ms, format!("revision {}: {what}, {why}", at.0));
+        }
+    }
+
+    /// When the order was first given.
+    fn ordered_at(&self, machine: &MachineId, unit: &UnitName, order: &Placement) -> Revision {
+        let history = self.orders.get(&(machine.clone(), unit.clone()));
+        let given = history.into_iter().flatten().rev().take_while(|(_, stood)| {
+            // An order is given once for each generation; the one that took it away is the newest entry.
+            stood.as_ref().is_none_or(|stood| stood.generation == order.generation)
+        });
+        given.last().map(|(at, _)| *at).unwrap_or_default()
+    }
+
+    /// No order may break what the unit or its neighbors ask for.
+    fn judge_orders(&mut self, now_ms: u64, at: Revision, keys: &[Key]) {
+        let written: BTreeSet<(&MachineId, &UnitName)> = keys
+            .iter()
+            .filter_map(|key| match key {
+                Key::Placement(machine, unit) => Some((machine, unit)),
+                _ => None,
+            })
+            .filter(|(machine, unit)| self.view.placement(machine, unit).is_some_and(|order| !order.leaving))
+            .collect();
+        let is_new = |unit: &UnitName, machine: &MachineId| written.contains(&(machine, unit));
+        let wrong = check::invariants(self.view.cluster()).into_iter().find(|violation| match violation {
+            // A global unit that is destroyed is not known to have been one.
+            Violation::PlacedTwice { unit, .. } => Family::of(unit) != Family::Everywhere,
+            Violation::Conflict { unit, with, machine } => is_new(unit, machine) || is_new(with, machine),
+            Violation::PeerMissing { unit, machine, .. } => is_new(unit, machine),
+            // The metadata may have changed a moment ago, and what a user or a machine does takes its time to be seen.
+            _ => false,
+        });
+        if let Some(wrong) = wrong {
+            self.object(now_ms, format!("revision {}: {wrong}", at.0));
+        }
+    }
+
+    /// A machine's states live and die with its presence.
+    fn judge_state(&mut self, now_ms: u64, batch: &Batch, key: &Key) {
+        let Key::State(machine, unit) = key else { return };
+        let put = batch.changes.iter().find_map(|change| match change {
+            Change::Put(kv) if kv.key == key.to_string() => Some(kv),
+            _ => None,
+        });
+        let Some(put) = put else { return };
+        if put.lease.is_none() {
+            self.object(
+                now_ms,
+                format!("the state of {unit} on {machine} is on no lease, and would outlive the machine"),
+            );
+        }
+    }
+}
+
+/// Whether a change is one that an idle cluster may make: unused files are collected when all is looked at anew, and units
+/// that come and go by themselves are told of.
+fn is_noise(change: &Change) -> bool {
+    match (Key::parse(change.key()), change) {
+        (Some(Key::File(_)), Change::Delete { .. }) => true,
+        (Some(Key::State(_, unit)), _) => !Family::of(&unit).runs_on(),
+        _ => false,
+    }
+}

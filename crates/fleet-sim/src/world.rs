@@ -1,0 +1,206 @@
+//! The world around the daemons: a store, machines, weather, and the judge, who sees all of it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use fleet_core::model::{MachineId, Revision};
+use fleet_store::mem::Mem;
+use fleet_systemd::fake::FakeMachine;
+use tokio::sync::{Notify, mpsc};
+
+use crate::bug::Bug;
+use crate::chance::Chance;
+use crate::gate::Gate;
+use crate::judge::Judge;
+use crate::trace::Trace;
+use crate::weather::Weather;
+
+/// Most calls within one simulated millisecond; more is a loop that never rests.
+const CALLS_PER_MS_MAX: u32 = 5_000;
+
+/// A process in one of its lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Who {
+    /// Which daemon: as the machine it runs on.
+    pub(crate) daemon: usize,
+    /// Its how manieth life.
+    pub(crate) life: u32,
+}
+
+impl fmt::Display for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "d{}.{}", self.daemon, self.life)
+    }
+}
+
+/// One machine.
+#[derive(Clone, Debug)]
+pub(crate) struct Host {
+    pub(crate) id: MachineId,
+    pub(crate) fake: FakeMachine,
+}
+
+/// All that is not a daemon.
+pub(crate) struct World {
+    pub(crate) trace: Trace,
+    pub(crate) mem: Mem,
+    pub(crate) hosts: Vec<Host>,
+    /// Decides the fate of each call.
+    pub(crate) chance: Chance,
+    pub(crate) bug: Option<Bug>,
+    weather: Mutex<Weather>,
+    judge: Mutex<Judge>,
+    /// Tells who died at a call.
+    deaths: mpsc::UnboundedSender<Who>,
+    /// The present millisecond and the calls in it.
+    calls: Mutex<(u64, u32)>,
+}
+
+impl World {
+    pub(crate) fn new(
+        trace: Trace,
+        mem: Mem,
+        hosts: Vec<Host>,
+        chance: Chance,
+        bug: Option<Bug>,
+        judge: Judge,
+        deaths: mpsc::UnboundedSender<Who>,
+    ) -> World {
+        let weather = Mutex::new(Weather::fair());
+        World { trace, mem, hosts, chance, bug, weather, judge: Mutex::new(judge), deaths, calls: Mutex::default() }
+    }
+
+    pub(crate) fn judge(&self) -> MutexGuard<'_, Judge> {
+        self.judge.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn weather(&self) -> Weather {
+        self.weather.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_weather(&self, weather: Weather) {
+        *self.weather.lock().unwrap_or_else(PoisonError::into_inner) = weather;
+    }
+
+    /// Whether the bug is planted.
+    pub(crate) fn has(&self, bug: Bug) -> bool {
+        self.bug == Some(bug)
+    }
+
+    /// The judge looks at what has changed in the store.
+    pub(crate) fn look_at_store(&self) {
+        self.judge().look_at_store(self.trace.now_ms());
+    }
+
+    /// The judge looks at what has changed on a machine.
+    pub(crate) fn look_at_machine(&self, host: usize) {
+        let running: BTreeMap<_, _> = self.hosts[host].fake.main_processes();
+        self.judge().look_at_machine(host, running);
+    }
+
+    /// The one who calls dies at it.
+    pub(crate) fn dies(&self, who: Who) {
+        // The receiver lives as long as the simulation.
+        let _ = self.deaths.send(who);
+    }
+
+    /// Counts a call; one too many at this moment is a violation, and the caller waits for ever.
+    pub(crate) async fn count_call(&self, who: Who) {
+        let now_ms = self.trace.now_ms();
+        let too_many = {
+            let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+            if calls.0 != now_ms {
+                *calls = (now_ms, 0);
+            }
+            calls.1 += 1;
+            CALLS_PER_MS_MAX < calls.1
+        };
+        if too_many {
+            self.judge().object(now_ms, format!("{who} never rests: {CALLS_PER_MS_MAX} calls in one millisecond"));
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// What a daemon has heard of the orders to its machine, by when.
+#[derive(Debug, Default)]
+pub(crate) struct Ear(Mutex<Heard>);
+
+#[derive(Debug, Default)]
+struct Heard {
+    newest: (u64, Revision),
+    /// The newest of an earlier millisecond.
+    earlier: Revision,
+}
+
+impl Ear {
+    pub(crate) fn hears(&self, now_ms: u64, revision: Revision) {
+        let mut heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if heard.newest.0 < now_ms {
+            heard.earlier = heard.newest.1;
+        }
+        heard.newest = (now_ms, heard.newest.1.max(revision));
+    }
+
+    /// The newest revision heard of before this millisecond: what is decided now is decided on that or a newer one.
+    pub(crate) fn heard_before(&self, now_ms: u64) -> Revision {
+        let heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if heard.newest.0 < now_ms { heard.newest.1 } else { heard.earlier }
+    }
+}
+
+/// A daemon's connection to the store, over all its lives.
+#[derive(Debug, Default)]
+pub(crate) struct Cable {
+    cut: Mutex<bool>,
+    changed: Notify,
+}
+
+impl Cable {
+    pub(crate) fn set_cut(&self, cut: bool) {
+        *self.cut.lock().unwrap_or_else(PoisonError::into_inner) = cut;
+        self.changed.notify_waiters();
+    }
+
+    pub(crate) fn is_cut(&self) -> bool {
+        *self.cut.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns when the cable is whole.
+    pub(crate) async fn whole(&self) {
+        loop {
+            let changed = self.changed.notified();
+            if !self.is_cut() {
+                return;
+            }
+            changed.await;
+        }
+    }
+}
+
+/// One life of a daemon: what all that it has in its hands goes through.
+pub(crate) struct Life {
+    pub(crate) who: Who,
+    pub(crate) world: Arc<World>,
+    pub(crate) gate: Gate,
+    pub(crate) cable: Arc<Cable>,
+    pub(crate) ear: Ear,
+}
+
+impl Life {
+    /// The daemon may die here.
+    pub(crate) async fn risk(&self) {
+        let share = self.world.weather().deaths;
+        if 0.0 < share && self.world.chance.happens(share) {
+            self.gate.kill();
+            self.world.dies(self.who);
+        }
+        self.gate.pass().await;
+    }
+
+    /// Adds a line to the trace.
+    pub(crate) fn say(&self, what: impl FnOnce() -> String) {
+        self.world.trace.say(&self.who.to_string(), what);
+    }
+}
