@@ -31,7 +31,7 @@ use report::ReportState;
 use step::Step;
 
 use crate::model::{Placement, Timestamp};
-use crate::unit::{self, UnitHash, UnitName};
+use crate::unit::{self, UnitHash, UnitName, UnitType};
 
 /// First pause after an effect failed for a reason that may pass (disk full, store away), in milliseconds.
 pub const RETRY_FIRST_MS: u64 = 500;
@@ -403,9 +403,11 @@ impl Agent {
         if !writes.is_empty() {
             effects.push(Effect::Write(writes));
         }
+        // Units that need each other come together: wait until all files are there.
+        let all_wait = 0 < self.n_writing || !self.fetching.is_empty();
+        let sockets: BTreeSet<UnitName> = starts.iter().map(|(name, ..)| name).filter(is_socket).cloned().collect();
         for (name, verb, order) in starts {
-            if 0 < self.n_writing || !self.fetching.is_empty() || !self.may_start(&name) {
-                // Units that need each other come together: wait until all files are there. And for the guard.
+            if all_wait || !self.may_start(&name) || self.waits_for_its_socket(&name, &sockets) {
                 self.dirty.insert(name);
             } else if let Some(local) = self.units.get_mut(&name) {
                 local.busy = Some(Busy::Running(order));
@@ -414,6 +416,19 @@ impl Agent {
             }
         }
         self.remove(now, removes, effects);
+    }
+
+    /// Whether the unit's socket is to be started first: systemd refuses to start one whose service runs already.
+    fn waits_for_its_socket(&self, name: &UnitName, to_be_started: &BTreeSet<UnitName>) -> bool {
+        if name.unit_type() != UnitType::Service {
+            return false;
+        }
+        let Ok(socket) = format!("{}.{}", name.stem(), UnitType::Socket.suffix()).parse::<UnitName>() else {
+            // The longest of names: no socket can have it.
+            return false;
+        };
+        let is_starting = |local: &Local| matches!(local.busy, Some(Busy::Running(Some(_))));
+        to_be_started.contains(&socket) || self.units.get(&socket).is_some_and(is_starting)
     }
 
     /// Removes files together, after the jobs that are under way if those end soon.
@@ -457,6 +472,10 @@ impl Agent {
             effects.extend(next.map(Effect::Wake));
         }
     }
+}
+
+fn is_socket(name: &&UnitName) -> bool {
+    name.unit_type() == UnitType::Socket
 }
 
 fn pause_ms(failures: u32) -> u64 {

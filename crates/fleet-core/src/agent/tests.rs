@@ -23,8 +23,10 @@ fn letter(hash: UnitHash) -> &'static str {
     ["A", "B", "C"].into_iter().find(|letter| self::hash(letter) == hash).expect("a hash of the tests")
 }
 
+/// `a` is `a.service`; other types are written out.
 fn name(text: &str) -> UnitName {
-    format!("{text}.service").parse().expect("a unit name")
+    let name = if text.contains('.') { text.to_owned() } else { format!("{text}.service") };
+    name.parse().expect("a unit name")
 }
 
 /// `launched:1:0:A`: target, generation, restarts, file; at its end `:leaving` for an order on its way out, `:stop` for
@@ -116,7 +118,7 @@ fn event(line: &str) -> Event {
 }
 
 fn show(effect: &Effect) -> String {
-    let stem = |name: &UnitName| name.stem().to_owned();
+    let stem = |name: &UnitName| name.as_str().trim_end_matches(".service").to_owned();
     let list = |names: Vec<String>| names.join(" ");
     match effect {
         Effect::Look => "look".to_owned(),
@@ -384,6 +386,34 @@ fn a_resync_looks_at_the_machine_anew() {
                 fetch C
                 report b=gone
             reported
+        "#]],
+    );
+}
+
+/// systemd refuses to start a socket whose service runs already.
+#[test]
+fn a_socket_is_started_before_its_service() {
+    check(
+        "placements x=launched:1:0:A x.socket=launched:2:0:B y=launched:3:0:C
+         looked
+         fetched A B C
+         wrote x x.socket y
+         ran x.socket start done",
+        expect![[r#"
+            placements x=launched:1:0:A x.socket=launched:2:0:B y=launched:3:0:C
+                look
+            looked
+                fetch C B A
+            fetched A B C
+                write x=A x.socket=B y=C
+            wrote x x.socket y
+                start x.socket
+                start y
+                wake 150
+            ran x.socket start done
+                receipt x.socket=launched:2:0:B
+                start x
+                report x.socket=inactive/launched:2
         "#]],
     );
 }
