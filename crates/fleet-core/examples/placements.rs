@@ -134,7 +134,8 @@ fn engine_with(n_machines: usize) -> Engine {
     let mut cluster = Cluster::default();
     for n in 0..n_machines {
         let metadata = BTreeMap::from([("zone".to_owned(), zone(n)), ("host".to_owned(), format!("host{n}"))]);
-        let machine = Machine { public_ip: String::new(), metadata, version: String::new(), cordoned: false };
+        let machine =
+            Machine { public_ip: String::new(), metadata, version: String::new(), cordoned: false, draining: None };
         cluster.machines.insert(machine_id(n), machine);
     }
     // A lost machine's units move at once: what is timed is the planning and not the patience before it.

@@ -1,6 +1,6 @@
 //! The nouns: machines, units, placements, states, and the picture of a cluster made of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -200,11 +200,19 @@ pub struct Placement {
     /// What becomes of the unit when the machine is isolated. It is in the file too; here it is for a machine that has to
     /// know it when it cannot ask for the file.
     pub when_isolated: WhenIsolated,
-    /// Keep running what runs, start nothing: the unit has another placement, and this order goes when that one is up.
+    /// The unit leaves this machine. With the target `launched`: keep running what runs, start nothing; the order goes when
+    /// the unit's other placement is up. With the target `loaded`: stop it; the unit is placed elsewhere when that is done.
     ///
     /// A leaving order is no placement of its unit: it satisfies no `MachineOf` and is not counted where one placement at
     /// most is allowed. It occupies its machine all the same: for `Conflicts` and for the load.
     pub leaving: bool,
+}
+
+impl Placement {
+    /// Whether it is the order to stop a unit that leaves.
+    pub fn is_stop(&self) -> bool {
+        self.leaving && self.target == TargetState::Loaded
+    }
 }
 
 /// A machine that is present: key `machines/ID`, with the dynamic metadata laid over the static.
@@ -218,6 +226,39 @@ pub struct Machine {
     pub version: String,
     /// Nothing new is placed on it; what is there stays. Key `cordon/ID`, which survives the machine's absence.
     pub cordoned: bool,
+    /// Nothing new is placed on it, and what is there and may move is moved away. Key `drain/ID`, which survives the
+    /// machine's absence.
+    pub draining: Option<Drain>,
+}
+
+impl Machine {
+    /// Whether it takes what it does not have yet.
+    pub fn is_open(&self) -> bool {
+        !self.cordoned && self.draining.is_none()
+    }
+}
+
+/// How a machine is drained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drain {
+    /// So many of its units may be on their way to other machines at once; units that `MachineOf` ties together go
+    /// together, however many they are.
+    pub max_at_once: u32,
+}
+
+/// How many units of a drained machine are on their way at once unless it is said otherwise.
+///
+/// Nomad moves one instance of a group at a time and kubectl evicts all pods at once. This is between them: a start that
+/// takes long does not hold up everything, and the machines that take the units are not flooded.
+pub const DRAIN_MAX_DEFAULT: u32 = 4;
+
+/// So many machines are lost at once that nothing of them is moved: key `brake`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Brake {
+    /// Since when.
+    pub since: Timestamp,
+    /// The machines that are waited for: each comes back, or is given up by an operator. Never empty.
+    pub lost: BTreeSet<MachineId>,
 }
 
 /// A machine that has orders and is not present: how far the cluster has given up waiting for it.
@@ -265,17 +306,33 @@ pub struct UnitState {
 }
 
 impl UnitState {
-    /// The generation that is up by this report: its order was carried out well, and what it started runs or has ended
-    /// well. `None` if nothing is.
-    pub fn up(&self) -> Option<Generation> {
+    /// What decisions need to know of it.
+    pub fn report(&self) -> Report {
         let ended_well = self.active == "inactive" && matches!(self.result.as_str(), "" | "success");
-        let is_up = match self.reached {
+        let as_ordered = match self.reached {
             TargetState::Inactive => false,
             TargetState::Loaded => true,
             TargetState::Launched => matches!(self.active.as_str(), "active" | "reloading") || ended_well,
         };
-        (is_up && self.error.is_empty()).then_some(self.done)
+        Report {
+            done: self.done,
+            is_up: as_ordered && self.error.is_empty(),
+            is_stopped: self.reached == TargetState::Loaded
+                && self.error.is_empty()
+                && matches!(self.active.as_str(), "inactive" | "failed"),
+        }
     }
+}
+
+/// What decisions need to know of a machine's newest report about a unit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// The newest generation whose order was carried out to the end, well or not.
+    pub done: Generation,
+    /// That went well, and what it started runs or has ended well.
+    pub is_up: bool,
+    /// Nothing of the unit runs, because that order said so.
+    pub is_stopped: bool,
 }
 
 /// What a decision is made on: one consistent picture of the cluster.
@@ -290,14 +347,27 @@ pub struct Cluster {
     /// How long machines have been away, of those that have placements and are not present; [`Absence::Held`] where it is
     /// not said. The store knows only who was given up: the rest is the engine's, which counts the time.
     pub absent: BTreeMap<MachineId, Absence>,
-    /// What is up where: the generations of [`UnitState::up`], by machine, then unit.
-    pub up: BTreeMap<MachineId, BTreeMap<UnitName, Generation>>,
+    /// What machines have reported, by machine, then unit.
+    pub reports: BTreeMap<MachineId, BTreeMap<UnitName, Report>>,
+    /// Whether so many machines are lost that nothing is moved.
+    pub brake: Option<Brake>,
 }
 
 impl Cluster {
-    /// How long the machine has been away; `None` if it is present.
+    /// How long the machine has been away; `None` if it is present. What the brake waits for is held, however long that
+    /// takes, until an operator gives it up.
     pub fn absence(&self, id: &MachineId) -> Option<Absence> {
-        let absence = || self.absent.get(id).copied().unwrap_or_default();
+        let is_waited_for = self.brake.as_ref().is_some_and(|brake| brake.lost.contains(id));
+        let absence = || match self.absent.get(id).copied().unwrap_or_default() {
+            Absence::GivenUp => Absence::GivenUp,
+            _ if is_waited_for => Absence::Held,
+            counted => counted,
+        };
         (!self.machines.contains_key(id)).then(absence)
+    }
+
+    /// What the machine reports of the unit.
+    pub fn report(&self, id: &MachineId, name: &UnitName) -> Option<&Report> {
+        self.reports.get(id)?.get(name)
     }
 }

@@ -2,10 +2,8 @@
 
 mod notation;
 
-use std::collections::BTreeSet;
-
-use fleet_core::engine::{Alarm, Delta, Effect, Engine, EngineConfig, Event, PlacementWrite, Plan};
-use fleet_core::model::{Cluster, Generation, MachineId, Revision, Timestamp};
+use fleet_core::engine::{Delta, Effect, Engine, EngineConfig, Event, PlacementWrite, Plan};
+use fleet_core::model::{Brake, Cluster, Generation, MachineId, Report, Revision, Timestamp};
 use notation::{apply, cluster, plan_text, unit_name};
 
 const CONFIG: EngineConfig =
@@ -19,7 +17,7 @@ struct World {
     now: Timestamp,
     wake: Option<Timestamp>,
     /// What the engine has said of alarms, in order.
-    alarms: Vec<Option<Alarm>>,
+    alarms: Vec<Option<Brake>>,
     resyncs: usize,
 }
 
@@ -63,9 +61,10 @@ impl World {
     }
 
     fn up(&mut self, machine: &str, unit: &str) -> String {
-        let (machine, name, up) = (machine_id(machine), unit_name(unit), Some(Generation(2)));
-        self.store.up.entry(machine.clone()).or_default().insert(name.clone(), Generation(2));
-        self.change(Delta::UpChanged { machine, name, up })
+        let (machine, name) = (machine_id(machine), unit_name(unit));
+        let report = Report { done: Generation(2), is_up: true, is_stopped: false };
+        self.store.reports.entry(machine.clone()).or_default().insert(name.clone(), report);
+        self.change(Delta::Reported { machine, name, report: Some(report) })
     }
 
     /// The clock goes to that moment; the engine is woken when it has asked for it, and only then.
@@ -105,7 +104,8 @@ impl World {
             PlacementWrite::Put { machine, name, placement } => Delta::PlacementPut { machine, name, placement },
             PlacementWrite::Delete { machine, name } => Delta::PlacementRemoved { machine, name },
         };
-        let deltas = plan.writes().map(delta).collect();
+        let brake = plan.brake.iter().map(|write| Delta::BrakeChanged { brake: write.brake().cloned() });
+        let deltas = brake.chain(plan.writes().map(delta)).collect();
         let mut effects = self.engine.handle(self.now, Event::Changed { revision, deltas });
         effects.extend(self.engine.handle(self.now, Event::Written { revision }));
         effects
@@ -207,60 +207,124 @@ fn a_failed_write_does_not_begin_the_grace_anew() {
 const FIVE: &str = "A:; B:; C:; D:; E:; a on A; b on B; c on C; d on D; e on E";
 
 #[test]
-fn the_brake_holds_everything_until_enough_are_back() {
+fn the_brake_holds_everything_until_all_are_back() {
     let mut world = World::of(FIVE);
     for id in ["A", "B"] {
         assert_eq!(world.lose(id), "");
     }
-    assert_eq!(world.engine.alarm(), None, "two may always be lost");
-    assert_eq!(world.lose("C"), "");
-    let lost: BTreeSet<MachineId> = ["A", "B", "C"].map(machine_id).into();
-    assert_eq!(world.engine.alarm(), Some(&Alarm { lost: lost.clone(), n_machines: 5 }));
-    assert_eq!(world.alarms, [Some(Alarm { lost, n_machines: 5 })]);
+    assert_eq!(world.engine.brake(), None, "two may always be lost");
+    world.now = Timestamp(500);
+    assert_eq!(world.lose("C"), "brake(A B C)");
+    let brake = |ids: &[&str]| Brake { since: Timestamp(500), lost: ids.iter().map(|id| machine_id(id)).collect() };
+    assert_eq!(world.store.brake, Some(brake(&["A", "B", "C"])));
+    assert_eq!(world.alarms, [Some(brake(&["A", "B", "C"]))]);
     assert_eq!(world.at(1_000_000), "");
-    // Enough are back: the others get their grace again.
-    assert_eq!(world.bring("C:"), "");
-    assert_eq!(world.alarms.last(), Some(&None));
-    assert_eq!(world.at(1_000_999), "");
-    assert_eq!(world.at(1_001_000), "[~a@A +a@C] [~b@B +b@D]");
+    // One less than it takes to pull it is no reason to let it go; and who is lost meanwhile is waited for, too.
+    assert_eq!(world.bring("C:"), "brake(A B)");
+    assert_eq!(world.at(2_000_000), "");
+    assert_eq!(world.lose("D"), "brake(A B D)");
+    assert_eq!(world.bring("A:"), "brake(B D)");
+    assert_eq!(world.at(3_000_000), "");
+    assert_eq!(world.bring("B:"), "brake(D)");
+    assert_eq!(world.bring("D:"), "no-brake");
+    assert_eq!((world.alarms.last(), &world.store.brake), (Some(&None), &None));
+    // All is as it was: the next loss has its grace, and moves.
+    assert_eq!(world.lose("A"), "");
+    assert_eq!(world.at(3_000_999), "");
+    assert_eq!(world.at(3_001_000), "[~a@A +a@B]");
 }
 
 /// All machines lose the store for long and come back one by one: nothing moves.
 #[test]
 fn all_lost_and_back_one_by_one() {
     let mut world = World::of(FIVE);
-    for id in ["A", "B", "C", "D", "E"] {
-        assert_eq!(world.lose(id), "");
+    for (id, plan) in [("A", ""), ("B", ""), ("C", "brake(A B C)"), ("D", "brake(A B C D)"), ("E", "brake(A B C D E)")]
+    {
+        assert_eq!(world.lose(id), plan);
     }
     let mut now = 3_600_000;
-    for text in ["A:", "B:", "C:", "D:", "E:"] {
+    for (text, plan) in
+        [("A:", "brake(B C D E)"), ("B:", "brake(C D E)"), ("C:", "brake(D E)"), ("D:", "brake(E)"), ("E:", "no-brake")]
+    {
         assert_eq!(world.at(now), "");
-        assert_eq!(world.bring(text), "");
-        now += 900;
+        assert_eq!(world.bring(text), plan);
+        now += 900_000;
     }
-    assert_eq!(world.at(10_000_000), "");
-    assert_eq!(world.engine.alarm(), None);
+    assert_eq!(world.at(100_000_000), "");
+}
+
+/// Another engine takes the lead while the brake is on and some are back: it finds the brake in the store.
+#[test]
+fn the_brake_survives_its_leader() {
+    let mut world = World::of(FIVE);
+    for (id, plan) in [("A", ""), ("B", ""), ("C", "brake(A B C)")] {
+        assert_eq!(world.lose(id), plan);
+    }
+    assert_eq!(world.bring("A:"), "brake(B C)");
+    assert_eq!(world.bring("B:"), "brake(C)");
+    world.engine = Engine::with_config(CONFIG);
+    world.wake = None;
+    assert_eq!(world.look(), "");
+    assert_eq!(world.alarms.last(), Some(&world.store.brake), "it says so loudly as well");
+    assert_eq!(world.at(1_000_000), "");
+    // Without the key it would not know: one lost machine of five is no reason for a brake.
+    world.store.brake = None;
+    world.engine = Engine::with_config(CONFIG);
+    assert_eq!(world.look(), "");
+    assert_eq!(world.at(1_001_000), "[~c@C +c@A]");
+}
+
+/// It was pulled and could not be written: it is on all the same, and is written with the next plan.
+#[test]
+fn a_brake_that_was_not_written_is_on() {
+    let mut world = World::of(FIVE);
+    assert_eq!((world.lose("A"), world.lose("B")), (String::new(), String::new()));
+    let id = machine_id("C");
+    world.store.machines.remove(&id);
+    let lost = Event::Changed { revision: Revision(10), deltas: vec![Delta::MachineRemoved { id }] };
+    let effects = world.engine.handle(world.now, lost);
+    assert!(world.take(effects).is_some_and(|plan| plan.brake.is_some()));
+    let effects = world.engine.handle(world.now, Event::NotWritten);
+    assert_eq!(world.take(effects), None);
+    // One is back before the next look: too few by then, had it been forgotten.
+    let back = cluster("A:").machines;
+    world.store.machines.extend(back);
+    world.revision = 10;
+    assert_eq!(world.look(), "brake(B C)");
 }
 
 #[test]
 fn who_is_given_up_moves_at_once() {
     let mut world = World::of(FIVE);
-    for id in ["A", "B", "C", "D"] {
-        assert_eq!(world.lose(id), "");
+    for (id, plan) in [("A", ""), ("B", ""), ("C", "brake(A B C)"), ("D", "brake(A B C D)")] {
+        assert_eq!(world.lose(id), plan);
     }
     assert_eq!(world.at(50_000), "");
-    assert_eq!(world.give_up("A"), "[-a@A +a@E]");
-    // Three of four are lost still.
+    assert_eq!(world.give_up("A"), "brake(B C D) [-a@A +a@E]");
     assert_eq!(world.at(100_000), "");
-    assert_eq!(world.give_up("B"), "[-b@B +b@E]");
-    // Two of three: no brake, and the grace begins.
-    assert_eq!(world.engine.alarm(), None);
-    assert_eq!(world.at(100_999), "");
-    assert_eq!(world.at(101_000), "[~c@C +c@E] [~d@D +d@E]");
+    assert_eq!(world.give_up("B"), "brake(C D) [-b@B +b@E]");
+    assert_eq!(world.at(200_000), "");
+    // One is back: the last one holds all.
+    assert_eq!(world.bring("C:"), "brake(D)");
+    assert_eq!(world.at(300_000), "");
+    assert_eq!(world.give_up("D"), "no-brake [-d@D +d@C]");
     // Given up before it is lost: that counts then.
     let mut world = World::of("A:; B:; a WhenIsolated=stop on A");
     assert_eq!(world.give_up("A"), "");
     assert_eq!(world.lose("A"), "[-a@A +a@B]");
+}
+
+/// Neither is a drained machine emptied while the brake is on.
+#[test]
+fn the_brake_holds_drains() {
+    let mut world = World::of(FIVE);
+    for (id, plan) in [("A", ""), ("B", ""), ("C", "brake(A B C)")] {
+        assert_eq!(world.lose(id), plan);
+    }
+    assert_eq!(world.bring("E: drain(1)"), "");
+    for (text, plan) in [("A:", "brake(B C)"), ("B:", "brake(C)"), ("C:", "no-brake [~e@E +e@A]")] {
+        assert_eq!(world.bring(text), plan);
+    }
 }
 
 /// Those that were written off, and those without ordinary units, are no loss any more.
@@ -272,6 +336,6 @@ fn old_losses_do_not_pull_the_brake() {
         assert_eq!(world.at(at), "");
     }
     assert_eq!(world.lose("D"), "");
-    assert_eq!(world.engine.alarm(), None);
+    assert_eq!(world.engine.brake(), None);
     assert_eq!(world.at(61_000), "[~d@D +d@E]");
 }

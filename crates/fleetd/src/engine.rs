@@ -5,8 +5,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fleet_core::engine::{Alarm, Delta, Effect, Engine, Event, PlacementWrite, Plan, PlanGroup};
-use fleet_core::model::{Revision, Timestamp};
+use fleet_core::engine::{Delta, Effect, Engine, Event, PlacementWrite, Plan, PlanGroup};
+use fleet_core::model::{Brake, MachineId, Revision, Timestamp};
 use fleet_store::registry::ops::{self, OpsError, PlacementChange};
 use fleet_store::registry::{Key, LeaderRecord, View};
 use fleet_store::{Guard, LeaseId, Store, StoreError, Txn, TxnOutcome, Write};
@@ -212,10 +212,12 @@ fn delta(view: &View, key: &Key) -> Option<Delta> {
             Some(unit) => Delta::UnitPut { name: name.clone(), unit: unit.clone() },
             None => Delta::UnitRemoved { name: name.clone() },
         }),
-        Key::Machine(id) | Key::Metadata(id, _) | Key::Cordon(id) => Some(match cluster.machines.get(id) {
-            Some(machine) => Delta::MachinePut { id: id.clone(), machine: machine.clone() },
-            None => Delta::MachineRemoved { id: id.clone() },
-        }),
+        Key::Machine(id) | Key::Metadata(id, _) | Key::Cordon(id) | Key::Drain(id) => {
+            Some(match cluster.machines.get(id) {
+                Some(machine) => Delta::MachinePut { id: id.clone(), machine: machine.clone() },
+                None => Delta::MachineRemoved { id: id.clone() },
+            })
+        }
         Key::Placement(machine, name) => Some(match view.placement(machine, name) {
             Some(placement) => {
                 Delta::PlacementPut { machine: machine.clone(), name: name.clone(), placement: placement.clone() }
@@ -224,25 +226,27 @@ fn delta(view: &View, key: &Key) -> Option<Delta> {
         }),
         Key::GivenUp(id) => Some(Delta::GivenUpChanged { id: id.clone(), given_up: view.given_up().contains_key(id) }),
         Key::State(machine, name) => {
-            let up = cluster.up.get(machine).and_then(|units| units.get(name)).copied();
-            Some(Delta::UpChanged { machine: machine.clone(), name: name.clone(), up })
+            let report = cluster.report(machine, name).copied();
+            Some(Delta::Reported { machine: machine.clone(), name: name.clone(), report })
         }
+        Key::Brake => Some(Delta::BrakeChanged { brake: cluster.brake.clone() }),
         Key::File(_) | Key::Leader => None,
     }
 }
 
-fn tell_alarm(alarm: Option<&Alarm>) {
-    match alarm {
-        Some(Alarm { lost, n_machines }) => {
-            let lost: Vec<String> = lost.iter().map(ToString::to_string).collect();
+fn tell_alarm(brake: Option<&Brake>) {
+    match brake {
+        Some(Brake { since, lost }) => {
+            let lost: Vec<&str> = lost.iter().map(MachineId::as_str).collect();
             tracing::error!(
                 n_lost = lost.len(),
-                n_machines,
                 lost = lost.join(" "),
-                "so many machines are lost at once that nothing is moved until some are back or given up by an operator"
+                since_ms = since.0,
+                "the brake is on: so many machines are lost at once that nothing is moved until each of them is back or is \
+                 given up by an operator (`fleetctl machine give-up ID`)"
             );
         }
-        None => tracing::warn!("enough machines are back or given up; lost ones are replaced again"),
+        None => tracing::warn!("the brake is off: every machine that was lost is back or given up"),
     }
 }
 
@@ -250,7 +254,13 @@ fn tell(plan: &Plan) {
     for write in plan.writes() {
         match write {
             PlacementWrite::Put { machine, name, placement } => {
-                tracing::info!(unit = %name, %machine, target = %placement.target, generation = %placement.generation, "placed");
+                let (target, generation) = (placement.target, placement.generation);
+                let what = match (placement.leaving, placement.is_stop()) {
+                    (false, _) => "placed",
+                    (true, false) => "leaves when it is up elsewhere",
+                    (true, true) => "leaves when it is stopped",
+                };
+                tracing::info!(unit = %name, %machine, %target, %generation, "{what}");
             }
             PlacementWrite::Delete { machine, name } => tracing::info!(unit = %name, %machine, "taken away"),
         }
@@ -259,7 +269,7 @@ fn tell(plan: &Plan) {
 
 /// The transactions of a plan, on the picture as it is now.
 fn view_txns(view: &View, fence: &Guard, plan: &Plan) -> Result<Vec<Txn>, OpsError> {
-    let mut groups = Vec::new();
+    let mut groups: Vec<Txn> = plan.brake.iter().map(|write| ops::brake(write.brake())).collect();
     for group in &plan.groups {
         match ops::change_placements(view, &changes(group)) {
             Ok(txn) => groups.push(txn),

@@ -2,7 +2,7 @@
 
 use super::local::{Busy, Retry, Trouble, job_error};
 use super::{Agent, JobResult, Receipt, UnitStatus, Verb, pause_ms};
-use crate::model::Timestamp;
+use crate::model::{TargetState, Timestamp};
 use crate::unit::UnitName;
 
 impl Agent {
@@ -27,6 +27,10 @@ impl Agent {
         let Some(Busy::WritingReceipt(receipt)) = local.busy.take() else { return };
         match result {
             Ok(()) => {
+                if receipt.reached == TargetState::Loaded {
+                    // What went wrong when it was started is nothing to one that is not to run.
+                    local.error.clear();
+                }
                 local.receipt = Some(receipt);
                 local.receipt_unsaved = false;
                 local.trouble = None;

@@ -39,7 +39,8 @@ pub(super) fn next(order: Option<&Placement>, local: &Local, now: Timestamp) -> 
         return Step::WriteReceipt(receipt.clone());
     }
     let Some(order) = order else { return leave(local) };
-    if order.leaving {
+    // One that leaves and is to be stopped first has an order like any other that is to be loaded.
+    if order.leaving && !order.is_stop() {
         return keep_running(local);
     }
     let receipt = match &local.receipt {

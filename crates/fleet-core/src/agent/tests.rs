@@ -298,6 +298,50 @@ fn what_is_leaving_goes_on_and_is_not_started() {
     );
 }
 
+/// What may not run twice is stopped before it runs elsewhere, and the engine is told: also of one whose start had failed.
+#[test]
+fn what_is_leaving_stops_if_it_is_told_so() {
+    check(
+        "placements a=launched:1:0:A:stop b=launched:1:0:B:stop
+         looked a=active,launched:1:0:A b=failed,launched:1:0:B
+         guarded
+         reported
+         change a=loaded:1:0:A:stop:leaving b=loaded:1:0:B:stop:leaving
+         status a inactive
+         ran a stop done
+         receipt a
+         receipt b
+         reported
+         change a=- b=-
+         removed a b",
+        expect![[r#"
+            placements a=launched:1:0:A:stop b=launched:1:0:B:stop
+                look
+            looked a=active,launched:1:0:A b=failed,launched:1:0:B
+                guard needed
+                report a=active/launched:1 b=failed/launched:1
+            guarded
+            reported
+            change a=loaded:1:0:A:stop:leaving b=loaded:1:0:B:stop:leaving
+                stop a
+                receipt b=loaded:1:0:B
+            status a inactive
+                wake 150
+            ran a stop done
+                receipt a=loaded:1:0:A
+                report a=inactive/launched:1
+            receipt a
+            receipt b
+            reported
+                report a=inactive/loaded:1 b=failed/loaded:1
+            change a=- b=-
+                guard needless
+                remove a b
+            removed a b
+        "#]],
+    );
+}
+
 /// A quick start is told once, at its end; of a slow one the store hears on the way.
 #[test]
 fn only_a_slow_start_is_told_on_the_way() {

@@ -37,7 +37,7 @@ pub(super) fn diff(cluster: &Cluster, after: &BTreeMap<MachineId, BTreeMap<UnitN
         groups.push(PlanGroup { writes: group });
     }
     groups.sort_by(|a, b| group_key(a).cmp(&group_key(b)));
-    Plan { groups }
+    Plan { brake: None, groups }
 }
 
 fn belong_together(cluster: &Cluster, a: &PlacementWrite, b: &PlacementWrite) -> bool {

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::rules::{conflict, fits_alone, is_ordinary, is_released, is_up, keeps, order, wanted};
+use super::rules::{
+    conflict, drain_of, fits_alone, is_done, is_open, is_ordinary, is_released, is_stopping, is_up, keeps, order,
+    wanted,
+};
 use crate::model::{Absence, Cluster, MachineId, Placement};
 use crate::unit::UnitName;
 
@@ -24,6 +27,7 @@ pub enum Violation {
     StaleOrder { unit: UnitName, machine: MachineId },
     GlobalMissing { unit: UnitName, machine: MachineId },
     WaitsInVain { unit: UnitName, machine: MachineId },
+    NotDrained { unit: UnitName, from: MachineId, machine: MachineId },
 }
 
 impl Violation {
@@ -62,6 +66,9 @@ impl fmt::Display for Violation {
                 write!(f, "{unit} is global and fits {machine}, and is not placed there")
             }
             Violation::WaitsInVain { unit, machine } => write!(f, "{unit} waits, and {machine} could run it"),
+            Violation::NotDrained { unit, from, machine } => {
+                write!(f, "nothing of drained {from} is on its way, and {machine} could run {unit}, which is there")
+            }
         }
     }
 }
@@ -115,8 +122,10 @@ pub fn invariants(cluster: &Cluster) -> Vec<Violation> {
             let is_needed = || {
                 let new = placed_on.get(&unit);
                 is_ordinary(cluster, &unit)
-                    && keeps(cluster, &unit)
-                    && !new.is_some_and(|new| is_up(cluster, &unit, new))
+                    && match keeps(cluster, &unit) {
+                        true => !new.is_some_and(|new| is_up(cluster, &unit, new)),
+                        false => is_stopping(cluster, &unit, &machine, placement),
+                    }
             };
             if placement.leaving && !is_needed() {
                 found.push(Violation::LeavingInVain { unit, machine });
@@ -134,6 +143,12 @@ fn is_placed(units: &BTreeMap<UnitName, Placement>, name: &UnitName) -> bool {
     units.get(name).is_some_and(|placement| !placement.leaving)
 }
 
+/// Whether something is on its way from that machine to another.
+fn is_leaving_some(cluster: &Cluster, id: &MachineId, placed_on: &BTreeMap<&UnitName, &MachineId>) -> bool {
+    let is_done_elsewhere = |name: &UnitName| placed_on.get(name).is_some_and(|new| is_done(cluster, name, new));
+    cluster.placements.get(id).into_iter().flatten().any(|(name, order)| order.leaving && !is_done_elsewhere(name))
+}
+
 /// Global units that are missing somewhere, and ordinary ones that wait though they could be placed by themselves.
 ///
 /// Units with `MachineOf` or `Replaces`, or replaced by others, are left to [`super::plan`]: whether those can be
@@ -149,14 +164,25 @@ fn missing_placements(cluster: &Cluster, placed_on: &BTreeMap<&UnitName, &Machin
             cluster.units.get(other).is_some_and(|o| o.requirements.replaces.iter().any(|g| g.matches(name.as_str())))
         };
         let tied = cluster.units.values().any(|other| other.requirements.machine_of.contains(name));
-        let stays = placed_on.get(name).is_some_and(|on| !is_released(cluster, name, on));
+        let on = placed_on.get(name).copied();
+        let stays = on.is_some_and(|on| !is_released(cluster, name, on));
         if ordinary && (stays || tied || !requires.machine_of.is_empty()) {
             continue;
+        }
+        let stops = |(id, units): (&MachineId, &BTreeMap<UnitName, Placement>)| {
+            units.get(name).is_some_and(|order| is_stopping(cluster, name, id, order))
+        };
+        if ordinary && cluster.placements.iter().any(stops) {
+            continue;
+        }
+        let drained = on.filter(|on| ordinary && drain_of(cluster, on).is_some());
+        if drained.is_some_and(|on| is_leaving_some(cluster, on, placed_on)) {
+            continue; // Its turn may be still to come.
         }
         if ordinary && !requires.replaces.is_empty() {
             continue;
         }
-        for (id, machine) in cluster.machines.iter().filter(|(_, machine)| !machine.cordoned) {
+        for (id, machine) in cluster.machines.iter().filter(|(_, machine)| is_open(machine)) {
             let here = cluster.placements.get(id).unwrap_or(&no_units);
             let taken = is_placed(here, name)
                 || here.iter().any(|(other, order)| {
@@ -164,10 +190,10 @@ fn missing_placements(cluster: &Cluster, placed_on: &BTreeMap<&UnitName, &Machin
                 });
             if fits_alone(requires, id, machine) && !taken {
                 let (unit, machine) = (name.clone(), id.clone());
-                found.push(if ordinary {
-                    Violation::WaitsInVain { unit, machine }
-                } else {
-                    Violation::GlobalMissing { unit, machine }
+                found.push(match drained {
+                    Some(from) => Violation::NotDrained { unit, from: from.clone(), machine },
+                    None if ordinary => Violation::WaitsInVain { unit, machine },
+                    None => Violation::GlobalMissing { unit, machine },
                 });
             }
         }

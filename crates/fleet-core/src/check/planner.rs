@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::diff::diff;
 use super::rules::{
-    conflict, fits_alone, is_ordinary, is_released, is_up, keeps, order, replaces, requirements, tied, wanted,
+    conflict, drain_of, fits_alone, is_done, is_open, is_ordinary, is_released, is_stopping, is_up, keeps, order,
+    replaces, requirements, tied, wanted,
 };
 use crate::engine::Plan;
-use crate::model::{Absence, Cluster, MachineId, Placement};
+use crate::model::{Absence, Cluster, MachineId, Placement, TargetState};
 use crate::unit::UnitName;
 
 type Placements = BTreeMap<MachineId, BTreeMap<UnitName, Placement>>;
@@ -67,12 +68,12 @@ impl Planner<'_> {
     fn end_leaving(&mut self) {
         let mut ended = Vec::new();
         for (id, units) in &self.placed {
-            for name in units.iter().filter(|(_, order)| order.leaving).map(|(name, _)| name) {
-                let is_needed = wanted(self.cluster, name).is_some()
-                    && is_ordinary(self.cluster, name)
-                    && keeps(self.cluster, name)
-                    && !self.machine_of(name).is_some_and(|new| is_up(self.cluster, name, &new));
-                if !is_needed {
+            for (name, order) in units.iter().filter(|(_, order)| order.leaving) {
+                let is_needed = match keeps(self.cluster, name) {
+                    true => !self.machine_of(name).is_some_and(|new| is_up(self.cluster, name, &new)),
+                    false => is_stopping(self.cluster, name, id, order),
+                };
+                if !is_needed || wanted(self.cluster, name).is_none() || !is_ordinary(self.cluster, name) {
                     ended.push((id.clone(), name.clone()));
                 }
             }
@@ -125,7 +126,7 @@ impl Planner<'_> {
             .units
             .keys()
             .filter(|name| !is_ordinary(cluster, name) && fits(name))
-            .filter(|name| here.contains_key(*name) || !machine.cordoned)
+            .filter(|name| here.contains_key(*name) || is_open(machine))
             .collect();
         globals.sort_by_key(|name| (rank(name), *name));
         loop {
@@ -173,7 +174,7 @@ impl Planner<'_> {
         let fits = |to: &MachineId| {
             let here = &self.placed[to];
             to != from
-                && !self.cluster.machines[to].cordoned
+                && is_open(&self.cluster.machines[to])
                 && group.iter().all(|name| {
                     let requires = &self.cluster.units[name].requirements;
                     fits_alone(requires, to, &self.cluster.machines[to])
@@ -192,7 +193,7 @@ impl Planner<'_> {
         true
     }
 
-    /// Wanted units without a placement, and those whose machine is absent for too long, group by group.
+    /// Wanted units without a placement, and those whose machine is absent for too long or drained, group by group.
     fn place_waiting(&mut self) {
         let mut waiting: BTreeSet<&UnitName> = self
             .cluster
@@ -209,13 +210,42 @@ impl Planner<'_> {
                 waiting.remove(name);
                 group.insert(name);
             }
-            for id in self.by_load() {
-                if let Some(placed) = self.with_group(&group, &id) {
-                    self.placed = placed;
-                    break;
-                }
+            if group.iter().any(|name| self.stops_somewhere(name)) || !self.has_turn(&group) {
+                continue;
+            }
+            let Some(placed) = self.by_load().iter().find_map(|id| self.with_group(&group, id)) else { continue };
+            if group.iter().any(|name| self.must_stop_first(name)) {
+                group.iter().for_each(|name| self.leave(name));
+            } else {
+                self.placed = placed;
             }
         }
+    }
+
+    /// Whether the unit, which may not run twice, is stopping somewhere.
+    fn stops_somewhere(&self, name: &UnitName) -> bool {
+        let stops = |(id, units): (&MachineId, &BTreeMap<UnitName, Placement>)| {
+            units.get(name).is_some_and(|order| is_stopping(self.cluster, name, id, order))
+        };
+        self.placed.iter().any(stops)
+    }
+
+    /// Whether the unit may not run twice, and its machine is there to stop it before it is placed elsewhere.
+    fn must_stop_first(&self, name: &UnitName) -> bool {
+        let is_present = |id: MachineId| self.cluster.machines.contains_key(&id);
+        !keeps(self.cluster, name) && self.machine_of(name).is_some_and(is_present)
+    }
+
+    /// Whether each drained machine that has some of the group lets so many more go, or has none on its way.
+    fn has_turn(&self, group: &BTreeSet<&UnitName>) -> bool {
+        self.placed.iter().all(|(id, units)| {
+            let Some(drain) = drain_of(self.cluster, id) else { return true };
+            let n_to_go = group.iter().filter(|name| self.is_on(id, name)).count();
+            let is_done_elsewhere =
+                |name: &UnitName| self.machine_of(name).is_some_and(|new| is_done(self.cluster, name, &new));
+            let n_on_the_way = units.iter().filter(|(name, order)| order.leaving && !is_done_elsewhere(name)).count();
+            n_to_go == 0 || n_on_the_way == 0 || n_on_the_way + n_to_go <= drain.max_at_once as usize
+        })
     }
 
     /// The placements with the whole group on that machine, and what it replaces moved away; `None` if it cannot be.
@@ -224,7 +254,7 @@ impl Planner<'_> {
         let takes = |name: &UnitName, other: &UnitName, order: &Placement| {
             !conflict(cluster, name, other) && (order.leaving || !replaces(cluster, other, name))
         };
-        let able = !cluster.machines[id].cordoned
+        let able = is_open(&cluster.machines[id])
             && group.iter().all(|name| {
                 fits_alone(&cluster.units[*name].requirements, id, &cluster.machines[id])
                     && self.placed[id].iter().all(|(other, order)| takes(name, other, order))
@@ -255,11 +285,16 @@ impl Planner<'_> {
         peers_here.then_some(trial.placed)
     }
 
-    /// The unit gets another placement: the old order stays as a leaving one if a copy shall run all the time.
+    /// The unit gets another placement: the old order stays as a leaving one if a copy shall run all the time, or until
+    /// what may not run twice has stopped.
     fn leave(&mut self, name: &UnitName) {
+        let must_stop_first = self.must_stop_first(name);
         let Some(units) = self.machine_of(name).and_then(|old| self.placed.get_mut(&old)) else { return };
+        let order = units.get_mut(name).expect("it is placed there");
         if keeps(self.cluster, name) {
-            units.get_mut(name).expect("it is placed there").leaving = true;
+            order.leaving = true;
+        } else if must_stop_first {
+            (order.leaving, order.target) = (true, TargetState::Loaded);
         } else {
             units.remove(name);
         }

@@ -1,6 +1,6 @@
 //! The relations between units and machines, each in its plainest form.
 
-use crate::model::{Absence, Cluster, Machine, MachineId, Placement, TargetState, Unit};
+use crate::model::{Absence, Cluster, Drain, Machine, MachineId, Placement, TargetState, Unit};
 use crate::unit::{Form, Glob, Requirements, UnitName, WhenIsolated};
 
 /// The unit of that name if it is to be on some machine: loaded or launched, and no template.
@@ -62,19 +62,45 @@ pub(super) fn keeps(cluster: &Cluster, name: &UnitName) -> bool {
     requirements(cluster, name).is_some_and(|requires| requires.when_isolated == WhenIsolated::Keep)
 }
 
-/// Whether the unit, which has an order to that machine, may be placed elsewhere because the machine is absent.
+/// Whether the unit, which is placed on that machine, may be placed elsewhere because the machine is absent or drained.
 pub(super) fn is_released(cluster: &Cluster, name: &UnitName, id: &MachineId) -> bool {
     match cluster.absence(id) {
-        None | Some(Absence::Held) => false,
+        None => drain_of(cluster, id).is_some(),
+        Some(Absence::Held) => false,
         Some(Absence::StopHeld) => keeps(cluster, name),
         Some(Absence::Gone | Absence::GivenUp) => true,
     }
 }
 
-/// Whether the present order about the unit is carried out there.
+/// How the machine is drained now: under the brake none is.
+pub(super) fn drain_of(cluster: &Cluster, id: &MachineId) -> Option<Drain> {
+    if cluster.brake.is_some() { None } else { cluster.machines.get(id)?.draining }
+}
+
+/// Whether the machine takes what it does not have yet.
+pub(super) fn is_open(machine: &Machine) -> bool {
+    !machine.cordoned && machine.draining.is_none()
+}
+
+/// Whether the present order about the unit is carried out there, well or not.
+pub(super) fn is_done(cluster: &Cluster, name: &UnitName, id: &MachineId) -> bool {
+    let report = cluster.report(id, name);
+    report.zip(cluster.units.get(name)).is_some_and(|(report, unit)| unit.generation <= report.done)
+}
+
+/// Whether that went well.
 pub(super) fn is_up(cluster: &Cluster, name: &UnitName, id: &MachineId) -> bool {
-    let up = cluster.up.get(id).and_then(|units| units.get(name));
-    up.zip(cluster.units.get(name)).is_some_and(|(up, unit)| unit.generation <= *up)
+    is_done(cluster, name, id) && cluster.report(id, name).is_some_and(|report| report.is_up)
+}
+
+/// Whether the order told the machine to stop the unit, which may not run twice, and it may run there still.
+pub(super) fn is_stopping(cluster: &Cluster, name: &UnitName, id: &MachineId, order: &Placement) -> bool {
+    let has_stopped = match cluster.absence(id) {
+        None => cluster.report(id, name).is_some_and(|report| report.is_stopped && order.generation <= report.done),
+        Some(Absence::Held | Absence::StopHeld) => false,
+        Some(Absence::Gone | Absence::GivenUp) => true,
+    };
+    order.leaving && order.target == TargetState::Loaded && !keeps(cluster, name) && !has_stopped
 }
 
 /// The order that carries out what is wanted of the unit now.

@@ -1,7 +1,7 @@
 //! What the engine hears, and what it asks of the world.
 
-use super::{Alarm, Plan};
-use crate::model::{Cluster, Generation, Machine, MachineId, Placement, Revision, Timestamp, Unit};
+use super::Plan;
+use crate::model::{Brake, Cluster, Machine, MachineId, Placement, Report, Revision, Timestamp, Unit};
 use crate::unit::UnitName;
 
 /// What happened, as far as the engine is concerned.
@@ -11,7 +11,8 @@ pub enum Event {
     /// so the first look of a new engine moves nothing that is well where it is.
     ///
     /// Of [`Cluster::absent`] only who is given up counts. Since when the others are absent a look cannot tell, so for
-    /// them the grace begins with it; unless the engine asked for the look because of [`Event::NotWritten`].
+    /// them the grace begins with it; unless the engine asked for the look because of [`Event::NotWritten`]. A brake that
+    /// an earlier engine has pulled is on.
     Snapshot {
         /// The revision at which the look was taken. [`Event::Changed`] goes on after it.
         revision: Revision,
@@ -45,7 +46,7 @@ pub enum Delta {
     UnitPut { name: UnitName, unit: Unit },
     /// The unit was destroyed.
     UnitRemoved { name: UnitName },
-    /// The machine appeared, or its metadata changed, or it was cordoned or uncordoned.
+    /// The machine appeared, or its metadata changed, or it was cordoned, drained or uncordoned.
     MachinePut { id: MachineId, machine: Machine },
     /// The machine is lost or has left.
     MachineRemoved { id: MachineId },
@@ -53,10 +54,12 @@ pub enum Delta {
     PlacementPut { machine: MachineId, name: UnitName, placement: Placement },
     /// An order was taken away.
     PlacementRemoved { machine: MachineId, name: UnitName },
-    /// What [`crate::model::UnitState::up`] says of the machine's newest report about the unit; `None` without a report.
-    UpChanged { machine: MachineId, name: UnitName, up: Option<Generation> },
+    /// The machine's newest report about the unit ([`crate::model::UnitState::report`]); `None` if it has taken it back.
+    Reported { machine: MachineId, name: UnitName, report: Option<Report> },
     /// An operator gave the machine up, or took that back.
     GivenUpChanged { id: MachineId, given_up: bool },
+    /// The brake in the store: written by this engine, or by one that led before.
+    BrakeChanged { brake: Option<Brake> },
 }
 
 /// What the engine asks of the shell.
@@ -68,7 +71,7 @@ pub enum Effect {
     Resync,
     /// Send an [`Event::Tick`] at that moment or later. A later request replaces an earlier one.
     Wake(Timestamp),
-    /// So many machines are lost that the engine moves nothing (`Some`; again when it is about other machines), or no
+    /// So many machines are lost that the engine moves nothing (`Some`; again when it waits for other machines), or no
     /// longer (`None`). To be told loudly.
-    Alarm(Option<Alarm>),
+    Alarm(Option<Brake>),
 }

@@ -126,7 +126,7 @@ fn grouped(picture: &Picture, writes: &[Write], ties: &mut Ties) -> Plan {
         group.writes.sort_by_key(|write| (write.is_put(), write.places()));
         group
     };
-    Plan { groups: groups.into_iter().map(finish).collect() }
+    Plan { brake: None, groups: groups.into_iter().map(finish).collect() }
 }
 
 /// Disjoint sets of writes.

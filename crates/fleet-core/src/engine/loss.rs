@@ -5,8 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::BrakeWrite;
 use super::picture::Picture;
-use crate::model::{Absence, MachineId, Timestamp};
+use crate::model::{Absence, Brake, MachineId, Timestamp};
 
 /// How patient the engine is with machines that are not present. All times are milliseconds and follow each other.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -24,7 +25,8 @@ pub struct EngineConfig {
     /// How long after that the machine counts as given up: what of its orders could not be moved goes, and with it the
     /// orders of its global units, which would otherwise stay for ever for each machine that ever was.
     pub forget_ms: u64,
-    /// The brake: if more than this share of the machines are lost at once (and more than `brake_min`), nothing moves.
+    /// The brake: if more than this share of the machines are lost at once (and more than `brake_min`), nothing moves until
+    /// every one of them, and every one that is lost meanwhile, is back or is given up by an operator.
     ///
     /// Then the trouble is more likely in what lies between them and the store than in the machines, and those that are
     /// left could not carry the load of all. Of one: 0.5 is half.
@@ -45,26 +47,15 @@ impl Default for EngineConfig {
     }
 }
 
-/// So many machines are lost at once that the engine moves nothing until some return or are given up by an operator.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Alarm {
-    /// The machines that are not present and have units, and have not been written off before. Never empty.
-    pub lost: BTreeSet<MachineId>,
-    /// How many machines there are, those counted in.
-    pub n_machines: usize,
-}
-
 /// Who is absent, since when, and what follows.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Losses {
     config: EngineConfig,
     clocks: BTreeMap<MachineId, Clock>,
     given_up: BTreeSet<MachineId>,
-    alarm: Option<Alarm>,
-    /// The brake was on, and machines that were lost then still are.
-    recovers: bool,
-    /// Since the last update.
-    some_are_back: bool,
+    brake: Option<Brake>,
+    /// The brake as the store has it, or will have it when the plan that is under way is written.
+    stored: Option<Brake>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -80,10 +71,11 @@ impl Losses {
         Losses { config, ..Losses::default() }
     }
 
-    pub(super) fn alarm(&self) -> Option<&Alarm> {
-        self.alarm.as_ref()
+    pub(super) fn brake(&self) -> Option<&Brake> {
+        self.brake.as_ref()
     }
 
+    /// By time and by operators alone; what the brake waits for is not moved whatever is said here.
     pub(super) fn absences(&self) -> BTreeMap<MachineId, Absence> {
         self.clocks.iter().map(|(id, clock)| (id.clone(), self.absence(id, clock))).collect()
     }
@@ -92,9 +84,13 @@ impl Losses {
         if self.given_up.contains(id) { Absence::GivenUp } else { clock.absence }
     }
 
-    /// A full look: who is given up. Of the others it is not known for how long they have been absent.
-    pub(super) fn start_anew(&mut self, given_up: BTreeSet<MachineId>, keeps_clocks: bool) {
+    /// A full look: who is given up, and whether the brake is on. Of the others it is not known for how long they have been
+    /// absent.
+    pub(super) fn start_anew(&mut self, given_up: BTreeSet<MachineId>, stored: Option<Brake>, keeps_clocks: bool) {
         self.given_up = given_up;
+        // A brake that this engine has pulled and could not write is on all the same.
+        self.brake = self.brake.take().or_else(|| stored.clone());
+        self.stored = stored;
         if !keeps_clocks {
             self.clocks.clear();
         }
@@ -102,7 +98,7 @@ impl Losses {
 
     /// The machine was present, if only for a moment: when it is lost again, that is another loss.
     pub(super) fn came_back(&mut self, id: &MachineId) {
-        self.some_are_back |= self.clocks.remove(id).is_some();
+        self.clocks.remove(id);
     }
 
     pub(super) fn set_given_up(&mut self, id: MachineId, given_up: bool) {
@@ -113,6 +109,20 @@ impl Losses {
         }
     }
 
+    /// What the store says of the brake. Only the leader writes it, so this is most often its own word coming back.
+    pub(super) fn set_stored_brake(&mut self, stored: Option<Brake>) {
+        self.stored = stored;
+    }
+
+    /// What is to be written of the brake; from then on it counts as written.
+    pub(super) fn plan_brake(&mut self) -> Option<BrakeWrite> {
+        if self.stored == self.brake {
+            return None;
+        }
+        self.stored.clone_from(&self.brake);
+        Some(self.brake.clone().map_or(BrakeWrite::Off, BrakeWrite::On))
+    }
+
     /// Brings the clocks in line with who is absent now, and tells the picture what became of it.
     pub(super) fn update(&mut self, now: Timestamp, picture: &mut Picture) {
         let absent = picture.absent_machines();
@@ -120,39 +130,32 @@ impl Losses {
         for id in absent.keys() {
             self.clocks.entry(id.clone()).or_insert(Clock { absence: Absence::Held, since: now });
         }
-        let was_braked = self.alarm.is_some();
-        self.alarm = self.judge(&absent, picture.n_present());
-        self.recovers |= was_braked;
-        if self.recovers && self.alarm.is_none() && (was_braked || self.some_are_back) {
-            // What took so many away is over, and they return one by one: each return gives the others their grace again.
-            for clock in self.clocks.values_mut().filter(|clock| clock.absence < Absence::Gone) {
-                clock.since = now;
-            }
-        }
-        self.some_are_back = false;
+        self.brake = self.judge(now, &absent, picture.n_present());
         for clock in self.clocks.values_mut() {
             while let Some((at, next)) = due(&self.config, clock)
                 && at <= now
-                && self.alarm.is_none()
+                && self.brake.is_none()
             {
                 *clock = Clock { absence: next, since: at };
             }
         }
-        self.recovers &= self.clocks.values().any(|clock| clock.absence == Absence::Held);
+        picture.set_braked(self.brake.is_some());
         for (id, clock) in &self.clocks {
-            picture.set_absence(id, self.absence(id, clock));
+            let is_waited_for = self.brake.as_ref().is_some_and(|brake| brake.lost.contains(id));
+            picture.set_absence(id, if is_waited_for { Absence::Held } else { self.absence(id, clock) });
         }
     }
 
     /// When the next one is due, if nothing else happens.
     pub(super) fn next_due(&self) -> Option<Timestamp> {
-        let waited_for = self.clocks.iter().filter(|(id, _)| self.alarm.is_none() && !self.given_up.contains(*id));
+        let waited_for = self.clocks.iter().filter(|(id, _)| self.brake.is_none() && !self.given_up.contains(*id));
         waited_for.filter_map(|(_, clock)| due(&self.config, clock)).map(|(at, _)| at).min()
     }
 
-    /// Whether too many are lost. Machines that are written off are no part of the cluster any more, and machines without
-    /// ordinary units are no loss.
-    fn judge(&self, absent: &BTreeMap<MachineId, bool>, n_present: usize) -> Option<Alarm> {
+    /// Whether the brake is on: it comes on when too many are lost at once, and is on until none of those and none that
+    /// was lost meanwhile is. Machines that were written off before are no part of the cluster any more, and machines
+    /// without ordinary units are no loss.
+    fn judge(&self, now: Timestamp, absent: &BTreeMap<MachineId, bool>, n_present: usize) -> Option<Brake> {
         let is_lost = |(id, has_units): &(&MachineId, &bool)| {
             let is_written_off =
                 self.given_up.contains(*id) || matches!(self.clocks[*id].absence, Absence::Gone | Absence::GivenUp);
@@ -162,7 +165,12 @@ impl Losses {
         let n_machines = n_present + lost.len();
         let is_too_many =
             self.config.brake_min < lost.len() && self.config.brake_share * (n_machines as f64) < lost.len() as f64;
-        is_too_many.then_some(Alarm { lost, n_machines })
+        let since = match &self.brake {
+            Some(brake) if !lost.is_empty() => brake.since,
+            None if is_too_many => now,
+            Some(_) | None => return None,
+        };
+        Some(Brake { since, lost })
     }
 }
 

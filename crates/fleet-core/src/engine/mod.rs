@@ -22,12 +22,12 @@ mod slots;
 mod waiting;
 
 pub use event::{Delta, Effect, Event};
-pub use loss::{Alarm, EngineConfig};
-pub use plan::{PlacementWrite, Plan, PlanGroup};
+pub use loss::EngineConfig;
+pub use plan::{BrakeWrite, PlacementWrite, Plan, PlanGroup};
 
 use std::collections::BTreeMap;
 
-use crate::model::{Absence, MachineId, Revision, Timestamp};
+use crate::model::{Absence, Brake, MachineId, Revision, Timestamp};
 use loss::Losses;
 use picture::Picture;
 
@@ -87,25 +87,26 @@ impl Engine {
     }
 
     /// Whether so many machines are lost that nothing is moved.
-    pub fn alarm(&self) -> Option<&Alarm> {
-        self.losses.alarm()
+    pub fn brake(&self) -> Option<&Brake> {
+        self.losses.brake()
     }
 
-    /// The machines that have orders and are not present, and how far each was given up when it was last planned.
+    /// The machines that have orders and are not present, and how far each was given up when it was last planned, as if
+    /// there were no brake.
     pub fn absences(&self) -> BTreeMap<MachineId, Absence> {
         self.losses.absences()
     }
 
     /// Takes in one event. Total: an event that does not fit the moment is ignored.
     pub fn handle(&mut self, now: Timestamp, event: Event) -> Vec<Effect> {
-        let alarm_before = self.losses.alarm().cloned();
+        let brake_before = self.losses.brake().cloned();
         let mut effects = self.take_in(now, event);
         if !matches!(self.state, State::Blind { .. }) {
             self.losses.update(now, &mut self.picture);
             self.plan(&mut effects);
         }
-        if self.losses.alarm() != alarm_before.as_ref() {
-            effects.push(Effect::Alarm(self.losses.alarm().cloned()));
+        if self.losses.brake() != brake_before.as_ref() {
+            effects.push(Effect::Alarm(self.losses.brake().cloned()));
         }
         self.ask_for_tick(&mut effects);
         effects
@@ -116,7 +117,8 @@ impl Engine {
             Event::Snapshot { revision, cluster } => {
                 let keeps_clocks = matches!(self.state, State::Blind { keeps_clocks: true });
                 let given_up = cluster.absent.iter().filter(|(_, absence)| **absence == Absence::GivenUp);
-                self.losses.start_anew(given_up.map(|(id, _)| id.clone()).collect(), keeps_clocks);
+                let given_up = given_up.map(|(id, _)| id.clone()).collect();
+                self.losses.start_anew(given_up, cluster.brake.clone(), keeps_clocks);
                 self.picture = Picture::of(cluster);
                 self.seen = revision;
                 if matches!(self.state, State::Blind { .. }) {
@@ -135,6 +137,7 @@ impl Engine {
                 for delta in deltas {
                     match delta {
                         Delta::GivenUpChanged { id, given_up } => self.losses.set_given_up(id, given_up),
+                        Delta::BrakeChanged { brake } => self.losses.set_stored_brake(brake),
                         other => self.picture.apply(other),
                     }
                 }
@@ -171,7 +174,7 @@ impl Engine {
             State::AwaitingEcho { revision, .. } if self.seen < revision => return,
             State::Watching | State::AwaitingEcho { .. } => (),
         }
-        let plan = self.picture.plan();
+        let plan = Plan { brake: self.losses.plan_brake(), ..self.picture.plan() };
         if plan.is_empty() {
             self.state = State::Watching;
         } else {

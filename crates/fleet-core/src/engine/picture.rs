@@ -12,7 +12,7 @@ use super::load::{LoadIndex, Rank};
 use super::patterns::{Crowd, Marks, Patterns};
 use super::slots::{Slot, Slots};
 use super::{Delta, PlacementWrite};
-use crate::model::{Absence, Cluster, Generation, Machine, MachineId, Placement, TargetState, Unit};
+use crate::model::{Absence, Cluster, Drain, Machine, MachineId, Placement, Report, TargetState, Unit};
 use crate::schedule::fits_alone;
 use crate::unit::{Form, Glob, Requirements, UnitName, WhenIsolated};
 
@@ -30,8 +30,10 @@ pub(super) struct Picture {
     pub(super) load: LoadIndex,
     /// The machines that have orders and are not present.
     absent: BTreeSet<Slot>,
-    /// What is up where.
-    up: BTreeMap<MachineId, BTreeMap<UnitName, Generation>>,
+    /// What machines have reported.
+    reports: BTreeMap<MachineId, BTreeMap<UnitName, Report>>,
+    /// Whether the brake is on: then nothing is moved from drained machines either.
+    is_braked: bool,
     /// The wanted global units.
     pub(super) globals: BTreeSet<Slot>,
     /// Units that no machine could take when they were last tried.
@@ -60,8 +62,9 @@ pub(super) struct Dirty {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Waiting {
     pub(super) unit: Slot,
-    /// Whether some machine refused because another unit could not be moved away: then a change of any machine counts.
-    pub(super) depends_on_moves: bool,
+    /// Whether something else than the machines that refused it may end its waiting: another unit that could not be moved
+    /// away, or its turn to leave a drained machine. Then a change of any machine counts.
+    pub(super) depends_on_others: bool,
 }
 
 /// How a unit is placed.
@@ -141,7 +144,7 @@ pub(super) struct MachineRow {
 impl MachineRow {
     /// The machine, if it takes what it does not have yet.
     pub(super) fn open(&self) -> Option<&Machine> {
-        self.machine.as_ref().filter(|machine| !machine.cordoned)
+        self.machine.as_ref().filter(|machine| machine.is_open())
     }
 
     pub(super) fn rank(&self, slot: Slot) -> Rank {
@@ -152,7 +155,7 @@ impl MachineRow {
 impl Picture {
     /// The picture of a full look, with everything to be looked at.
     pub(super) fn of(cluster: Cluster) -> Picture {
-        let mut picture = Picture { up: cluster.up, ..Picture::default() };
+        let mut picture = Picture { reports: cluster.reports, ..Picture::default() };
         for (id, machine) in cluster.machines {
             picture.put_machine(id, machine);
         }
@@ -176,9 +179,9 @@ impl Picture {
             Delta::MachineRemoved { id } => self.remove_machine(&id),
             Delta::PlacementPut { machine, name, placement } => self.put_placement(&machine, name, placement),
             Delta::PlacementRemoved { machine, name } => self.remove_placement(&machine, &name),
-            Delta::UpChanged { machine, name, up } => self.set_up(machine, name, up),
+            Delta::Reported { machine, name, report } => self.set_report(machine, name, report),
             // It is not the picture that counts the time.
-            Delta::GivenUpChanged { .. } => (),
+            Delta::GivenUpChanged { .. } | Delta::BrakeChanged { .. } => (),
         }
     }
 
@@ -203,6 +206,25 @@ impl Picture {
         }
     }
 
+    /// Says whether the brake is on.
+    pub(super) fn set_braked(&mut self, is_braked: bool) {
+        if self.is_braked == is_braked {
+            return;
+        }
+        self.is_braked = is_braked;
+        let is_drained = |row: &MachineRow| row.machine.as_ref().is_some_and(|machine| machine.draining.is_some());
+        let drained: Vec<Slot> =
+            self.machines.iter().filter(|(_, row)| is_drained(row)).map(|(slot, _)| slot).collect();
+        for machine in drained {
+            self.touch_all_on(machine);
+        }
+    }
+
+    /// How the machine is drained, if it is and that is not held up by the brake.
+    pub(super) fn drain_of(&self, machine: Slot) -> Option<Drain> {
+        self.machines[machine].machine.as_ref()?.draining.filter(|_| !self.is_braked)
+    }
+
     /// What the machine has may be held there or not: each unit of it has to be looked at again.
     fn touch_all_on(&mut self, machine: Slot) {
         self.dirty.machines.insert(machine);
@@ -218,17 +240,17 @@ impl Picture {
         self.units[unit].on.contains(&machine)
     }
 
-    /// Whether the unit is to be placed: because it is not, or because its machine has been absent for too long.
+    /// Whether the unit is to be placed: because it is not, or because its machine has been absent for too long or is drained.
     pub(super) fn waits(&self, unit: Slot) -> bool {
         let row = &self.units[unit];
         let is_released = |machine: &Slot| {
             let host = &self.machines[*machine];
-            host.machine.is_none()
-                && match host.absence {
-                    Absence::Held => false,
-                    Absence::StopHeld => row.keeps(),
-                    Absence::Gone | Absence::GivenUp => true,
-                }
+            match host.absence {
+                _ if host.machine.is_some() => self.drain_of(*machine).is_some(),
+                Absence::Held => false,
+                Absence::StopHeld => row.keeps(),
+                Absence::Gone | Absence::GivenUp => true,
+            }
         };
         row.kind == Kind::Ordinary && row.on.iter().all(is_released)
     }
@@ -236,24 +258,51 @@ impl Picture {
     /// Whether the present order about the unit is carried out where it is placed.
     pub(super) fn is_up(&self, unit: Slot) -> bool {
         let row = &self.units[unit];
-        let is_up_on = |machine: &Slot| {
-            let up = self.up.get(&self.machines[*machine].id).and_then(|units| units.get(&row.name));
-            up.zip(row.unit.as_ref()).is_some_and(|(up, unit)| unit.generation <= *up)
-        };
-        row.on.iter().any(is_up_on)
+        row.on.iter().any(|&machine| {
+            let report = self.report(unit, machine).filter(|report| report.is_up);
+            report.zip(row.unit.as_ref()).is_some_and(|(report, unit)| unit.generation <= report.done)
+        })
     }
 
-    fn set_up(&mut self, machine: MachineId, name: UnitName, up: Option<Generation>) {
+    /// Whether the present order about the unit was carried out where it is placed, well or not.
+    pub(super) fn is_done(&self, unit: Slot) -> bool {
+        let row = &self.units[unit];
+        row.on.iter().any(|&machine| {
+            self.report(unit, machine)
+                .zip(row.unit.as_ref())
+                .is_some_and(|(report, unit)| unit.generation <= report.done)
+        })
+    }
+
+    /// Whether the unit, which may not run twice, must be taken to run on that machine still: it was told to stop there, and
+    /// has not said that it has; or the machine is absent and has not had the time for it.
+    pub(super) fn is_stopping(&self, unit: Slot, machine: Slot) -> bool {
+        let host = &self.machines[machine];
+        let Some(order) = host.units.get(&unit).filter(|order| order.is_stop()) else { return false };
+        let has_stopped = |report: &Report| report.is_stopped && order.generation <= report.done;
+        !self.units[unit].keeps()
+            && match host.absence {
+                _ if host.machine.is_some() => !self.report(unit, machine).is_some_and(has_stopped),
+                Absence::Held | Absence::StopHeld => true,
+                Absence::Gone | Absence::GivenUp => false,
+            }
+    }
+
+    fn report(&self, unit: Slot, machine: Slot) -> Option<&Report> {
+        self.reports.get(&self.machines[machine].id)?.get(&self.units[unit].name)
+    }
+
+    fn set_report(&mut self, machine: MachineId, name: UnitName, report: Option<Report>) {
         if let Some(unit) = self.unit_slots.get(&name) {
             self.dirty.machines.extend(&self.units[*unit].leaving);
         }
-        let units = self.up.entry(machine.clone()).or_default();
-        match up {
-            Some(up) => units.insert(name, up),
+        let units = self.reports.entry(machine.clone()).or_default();
+        match report {
+            Some(report) => units.insert(name, report),
             None => units.remove(&name),
         };
         if units.is_empty() {
-            self.up.remove(&machine);
+            self.reports.remove(&machine);
         }
     }
 
@@ -313,12 +362,13 @@ impl Picture {
         let slot = self.machine_slot(id);
         let row = &mut self.machines[slot];
         if let Some(old) = &mut row.machine
-            && (&old.metadata, old.cordoned) == (&machine.metadata, machine.cordoned)
+            && (&old.metadata, old.cordoned, old.draining) == (&machine.metadata, machine.cordoned, machine.draining)
         {
             *old = machine;
             return;
         }
         let is_back = row.machine.is_none();
+        let drain_changed = row.machine.as_ref().is_some_and(|old| old.draining != machine.draining);
         if !is_back {
             self.load.remove(row.rank(slot), &row.pairs);
         }
@@ -329,7 +379,7 @@ impl Picture {
         self.absent.remove(&slot);
         self.dirty.machines.insert(slot);
         self.dirty.gone_machines.remove(&slot);
-        if is_back {
+        if is_back || drain_changed {
             self.touch_all_on(slot);
         }
     }
@@ -588,18 +638,27 @@ impl Picture {
         before
     }
 
-    /// The unit gets another placement: the old order stays as a leaving one if a copy shall run all the time.
+    /// The unit gets another placement: the old order stays as a leaving one if a copy shall run all the time, or, on a
+    /// machine that is present, until that has stopped what may not run twice.
     pub(super) fn leave(&mut self, unit: Slot, machine: Slot) {
-        let is_given_up = self.machines[machine].absence == Absence::GivenUp;
-        if self.units[unit].keeps() && !is_given_up {
-            let order = Placement { leaving: true, ..self.machines[machine].units[&unit].clone() };
+        let host = &self.machines[machine];
+        let order = Placement { leaving: true, ..host.units[&unit].clone() };
+        if self.units[unit].keeps() && host.absence != Absence::GivenUp {
             self.place(unit, machine, order);
+        } else if self.must_stop_first(unit) {
+            self.place(unit, machine, Placement { target: TargetState::Loaded, ..order });
         } else {
             self.unplace(unit, machine);
             self.dirty.gone_machines.insert(machine);
         }
         // Should the new placement be up already, the next round takes the leaving order away.
         self.dirty.machines.insert(machine);
+    }
+
+    /// Whether the unit may not run twice and is placed on a machine that is there to stop it.
+    pub(super) fn must_stop_first(&self, unit: Slot) -> bool {
+        let row = &self.units[unit];
+        !row.keeps() && row.on.iter().any(|&machine| self.machines[machine].machine.is_some())
     }
 
     /// The write that makes the store's placement equal to the picture's.

@@ -1,11 +1,13 @@
 //! What the engine asks to be written, and how that is cut into transactions.
 
-use crate::model::{MachineId, Placement};
+use crate::model::{Brake, MachineId, Placement};
 use crate::unit::UnitName;
 
 /// All placement writes that bring the picture to rest.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
+    /// Written before all else: who leads next must know that nothing may be moved, or that it may again.
+    pub brake: Option<BrakeWrite>,
     /// Groups that only delete come first; then by the first unit name and machine in the group.
     ///
     /// Written in this order, a revision between two groups breaks no constraint that the last one keeps.
@@ -22,6 +24,25 @@ pub struct Plan {
 pub struct PlanGroup {
     /// Deletes first, then puts of leaving orders, then puts of placements, each by unit name and machine. Never empty.
     pub writes: Vec<PlacementWrite>,
+}
+
+/// A write of the key `brake`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BrakeWrite {
+    /// The brake is on; it may have been on before and wait for other machines now.
+    On(Brake),
+    /// Everything that was lost is back or given up.
+    Off,
+}
+
+impl BrakeWrite {
+    /// The brake after it.
+    pub fn brake(&self) -> Option<&Brake> {
+        match self {
+            BrakeWrite::On(brake) => Some(brake),
+            BrakeWrite::Off => None,
+        }
+    }
 }
 
 /// One write of one placement.
@@ -48,10 +69,10 @@ pub enum PlacementWrite {
 impl Plan {
     /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
-        self.groups.is_empty()
+        self.brake.is_none() && self.groups.is_empty()
     }
 
-    /// All writes in order.
+    /// All writes of placements in order.
     pub fn writes(&self) -> impl Iterator<Item = &PlacementWrite> {
         self.groups.iter().flat_map(|group| &group.writes)
     }

@@ -29,7 +29,8 @@ impl Picture {
     pub(super) fn end_leaving(&mut self, machine: Slot) {
         let is_needed = |unit: Slot| {
             let row = &self.units[unit];
-            row.kind == Kind::Ordinary && row.keeps() && !self.is_up(unit)
+            let is_needed = if row.keeps() { !self.is_up(unit) } else { self.is_stopping(unit, machine) };
+            row.kind == Kind::Ordinary && is_needed
         };
         let ends = |(unit, order): (&Slot, &Placement)| (order.leaving && !is_needed(*unit)).then_some(*unit);
         let ended: Vec<Slot> = self.machines[machine].units.iter().filter_map(ends).collect();
@@ -70,7 +71,7 @@ impl Picture {
         let mut candidates: Vec<Slot> = ordinary.filter(fits).collect();
         candidates.sort_by_key(turn);
         let mut globals: Vec<Slot> = self.globals.iter().copied().filter(fits).collect();
-        globals.retain(|unit| host.units.contains_key(unit) || !present.cordoned);
+        globals.retain(|unit| host.units.contains_key(unit) || present.is_open());
         globals.sort_by_key(turn);
         loop {
             let mut crowd = leaving.clone();

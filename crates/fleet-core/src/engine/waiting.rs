@@ -32,8 +32,8 @@ enum Verdict {
 struct Outcome {
     placed: bool,
     moved: Vec<Move>,
-    /// Whether a machine refused because something could not be moved away from it.
-    depends_on_moves: bool,
+    /// See [`Waiting::depends_on_others`].
+    depends_on_others: bool,
 }
 
 impl Picture {
@@ -62,7 +62,7 @@ impl Picture {
                 }
             } else {
                 for &unit in &group {
-                    let waiting = Waiting { unit, depends_on_moves: outcome.depends_on_moves };
+                    let waiting = Waiting { unit, depends_on_others: outcome.depends_on_others };
                     self.waiting.insert(self.units[unit].name.clone(), waiting);
                 }
             }
@@ -94,7 +94,7 @@ impl Picture {
             if !self.waits(waiting.unit) || self.first_of_group(waiting.unit) != waiting.unit {
                 continue;
             }
-            let scope = if waiting.depends_on_moves { Scope::All } else { Scope::Freed };
+            let scope = if waiting.depends_on_others { Scope::All } else { Scope::Freed };
             work.entry(name.clone()).or_insert((waiting.unit, scope));
         }
     }
@@ -110,11 +110,16 @@ impl Picture {
     }
 
     fn try_group(&mut self, group: &BTreeSet<Slot>, scope: Scope, freed: &BTreeSet<Slot>) -> Outcome {
-        let mut outcome = Outcome { placed: false, moved: Vec::new(), depends_on_moves: false };
-        if self.is_at_odds(group) {
+        let mut outcome = Outcome { placed: false, moved: Vec::new(), depends_on_others: false };
+        if self.is_at_odds(group) || group.iter().any(|&unit| self.stops_somewhere(unit)) {
+            return outcome;
+        }
+        if !self.has_turn(group) {
+            outcome.depends_on_others = true;
             return outcome;
         }
         let replaces = group.iter().any(|&unit| !self.units[unit].marks.replaces.is_empty());
+        let dirty = self.dirty.machines.clone();
         let machine = match scope {
             Scope::All if !replaces => self.candidates(group).find(|&machine| self.is_able(machine, group)),
             Scope::All => {
@@ -126,7 +131,17 @@ impl Picture {
                 self.find_with_moves(&machines, group, &mut outcome)
             }
         };
-        if let Some(machine) = machine {
+        let Some(machine) = machine else { return outcome };
+        if group.iter().any(|&unit| self.must_stop_first(unit)) {
+            // There is a place, so it can begin. Whether there is still one when it has stopped is another question then.
+            let moved = std::mem::take(&mut outcome.moved);
+            self.undo_moves(&moved, dirty);
+            for &unit in group {
+                while let Some(&old) = self.units[unit].on.first() {
+                    self.leave(unit, old);
+                }
+            }
+        } else {
             outcome.placed = true;
             for &unit in group {
                 while let Some(&old) = self.units[unit].on.first() {
@@ -137,6 +152,34 @@ impl Picture {
             }
         }
         outcome
+    }
+
+    /// Whether the unit may not run twice and is stopping on some machine.
+    fn stops_somewhere(&self, unit: Slot) -> bool {
+        self.units[unit].leaving.iter().any(|&machine| self.is_stopping(unit, machine))
+    }
+
+    /// Whether it is the group's turn to leave: on each drained machine that it is on there is room for it among those that
+    /// are on their way, or nothing is on its way.
+    fn has_turn(&self, group: &BTreeSet<Slot>) -> bool {
+        let mut n_from: BTreeMap<Slot, usize> = BTreeMap::new();
+        for machine in group.iter().flat_map(|unit| &self.units[*unit].on) {
+            *n_from.entry(*machine).or_default() += 1;
+        }
+        n_from.into_iter().all(|(machine, n)| match self.drain_of(machine) {
+            Some(drain) => {
+                let n_on_the_way = self.n_on_the_way(machine);
+                n_on_the_way == 0 || n_on_the_way + n <= drain.max_at_once as usize
+            }
+            None => true,
+        })
+    }
+
+    /// How many units have left the machine and have not been seen to elsewhere. One that cannot run where it came to does
+    /// not keep the others waiting.
+    fn n_on_the_way(&self, machine: Slot) -> usize {
+        let orders = self.machines[machine].units.iter();
+        orders.filter(|(unit, order)| order.leaving && !self.is_done(**unit)).count()
     }
 
     /// Whether the group can be nowhere: two members conflict, or one waits for a unit that is on no machine.
@@ -184,6 +227,7 @@ impl Picture {
                 Verdict::Able => return Some(machine),
                 Verdict::Refuses => (),
                 Verdict::AfterMoves(units) => {
+                    let dirty = self.dirty.machines.clone();
                     let (moved, all) = self.move_all(machine, &units);
                     let has_peers =
                         |unit| self.has_peers_among(unit, |peer| group.contains(&peer) || self.is_on(peer, machine));
@@ -191,14 +235,20 @@ impl Picture {
                         outcome.moved = moved;
                         return Some(machine);
                     }
-                    for step in moved.iter().rev() {
-                        self.undo_move(step);
-                    }
-                    outcome.depends_on_moves = true;
+                    self.undo_moves(&moved, dirty);
+                    outcome.depends_on_others = true;
                 }
             }
         }
         None
+    }
+
+    /// Takes moves back that were made as a trial, with what they marked: or the next round would try the same.
+    fn undo_moves(&mut self, moved: &[Move], dirty: BTreeSet<Slot>) {
+        for step in moved.iter().rev() {
+            self.undo_move(step);
+        }
+        self.dirty.machines = dirty;
     }
 
     /// Moves the units away, each with what is tied to it; the moves that were made, and whether these are all.

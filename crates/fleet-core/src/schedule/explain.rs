@@ -18,9 +18,11 @@ pub struct Explanation {
     pub unit: UnitName,
     /// Where it stands.
     pub situation: Situation,
-    /// The units that have to be placed together with it, without itself; empty unless it waits or its machine is lost.
+    /// The units that have to be placed together with it, without itself; empty unless it waits or its machine is lost or
+    /// drained.
     pub group: Vec<UnitName>,
-    /// What each present machine says, by machine ID: for units that wait or whose machine is lost, and for global units.
+    /// What each present machine says, by machine ID: for units that wait or whose machine is lost or drained, and for global
+    /// units.
     pub machines: Vec<Answer>,
 }
 
@@ -38,6 +40,10 @@ pub enum Situation {
     /// It is placed there, and that machine is not present: it may run there or not, and is placed elsewhere when the
     /// machine has been away for long enough.
     Lost(MachineId),
+    /// It is placed there, and that machine is drained: it moves when another can take it and it is its turn.
+    Draining(MachineId),
+    /// It is wanted and placed nowhere, and waits until that machine has stopped it: it may not run twice.
+    Stopping(MachineId),
     /// It is wanted and placed nowhere.
     Waiting,
     /// It is global and placed on these.
@@ -68,7 +74,11 @@ pub struct Reason {
 ///
 /// Looks at each machine and what is placed there once: the cost is that of reading the whole cluster.
 pub fn explain(cluster: &Cluster, unit: &UnitName) -> Explanation {
-    let look = Look::at(cluster);
+    explain_at(&Look::at(cluster), cluster, unit)
+}
+
+/// The same, for many units of one cluster.
+pub(super) fn explain_at(look: &Look<'_>, cluster: &Cluster, unit: &UnitName) -> Explanation {
     let explanation =
         |situation| Explanation { unit: unit.clone(), situation, group: Vec::new(), machines: Vec::new() };
     let Some((name, definition)) = cluster.units.get_key_value(unit) else {
@@ -90,7 +100,8 @@ pub fn explain(cluster: &Cluster, unit: &UnitName) -> Explanation {
         let machines = machines.collect();
         return Explanation { machines, ..explanation(Situation::Global(placed)) };
     }
-    if !placed.is_empty() {
+    let drained = look.drained_with(name);
+    if !placed.is_empty() && drained.is_none() {
         return explanation(Situation::Placed(placed.swap_remove(0)));
     }
     let group = look.waiting_group(name);
@@ -114,7 +125,10 @@ pub fn explain(cluster: &Cluster, unit: &UnitName) -> Explanation {
     });
     let machines = machines.collect();
     let group = group.iter().filter(|member| **member != name).map(|member| (*member).clone()).collect();
-    let situation = look.lost_with(name).map_or(Situation::Waiting, |id| Situation::Lost(id.clone()));
+    let lost = || look.lost_with(name).map(|id| Situation::Lost(id.clone()));
+    let stopping = || look.stopping_on(name).map(|id| Situation::Stopping(id.clone()));
+    let drained = drained.map(|id| Situation::Draining(id.clone()));
+    let situation = drained.or_else(lost).or_else(stopping).unwrap_or(Situation::Waiting);
     Explanation { group, machines, ..explanation(situation) }
 }
 
@@ -162,27 +176,36 @@ impl fmt::Display for Explanation {
             Situation::Placed(machine) => return write!(f, "{unit} is placed on {machine}"),
             Situation::Global(_) if machines.is_empty() => write!(f, "{unit} is global, and there is no machine")?,
             Situation::Global(placed) => write!(f, "{unit} is global and placed on {} of {n_machines}", placed.len())?,
-            Situation::Waiting | Situation::Lost(_) => {
-                match situation {
-                    Situation::Lost(machine) => write!(f, "{unit} is placed on {machine}, which is lost")?,
-                    _ => write!(f, "{unit} waits")?,
-                }
+            Situation::Waiting | Situation::Lost(_) | Situation::Draining(_) | Situation::Stopping(_) => {
+                // How it stands, and what an able machine waits for.
+                let then = match situation {
+                    Situation::Lost(machine) => {
+                        write!(f, "{unit} is placed on {machine}, which is lost")?;
+                        "when its own has been lost for long enough"
+                    }
+                    Situation::Draining(machine) => {
+                        write!(f, "{unit} is placed on {machine}, which is drained")?;
+                        "when it is its turn"
+                    }
+                    Situation::Stopping(machine) => {
+                        write!(f, "{unit} is being stopped on {machine}, because it may not run twice")?;
+                        "when that is done"
+                    }
+                    _ => {
+                        write!(f, "{unit} waits")?;
+                        "and one is about to"
+                    }
+                };
                 if !group.is_empty() {
                     let names: Vec<&str> = group.iter().map(UnitName::as_str).collect();
                     write!(f, ", together with {}", names.join(", "))?;
                 }
                 match (machines.len(), self.able().count()) {
                     (0, _) if matches!(situation, Situation::Lost(_)) => write!(f, ": there is no other machine")?,
-                    (_, n_able) if 0 < n_able && matches!(situation, Situation::Lost(_)) => {
-                        write!(
-                            f,
-                            ": {n_able} of {n_machines} can take it, when its own has been lost for long enough"
-                        )?;
-                    }
                     (0, _) => write!(f, ": there is no machine")?,
                     (1, 0) => write!(f, ": the only machine cannot take it")?,
                     (_, 0) => write!(f, ": none of {n_machines} can take it")?,
-                    (_, n_able) => write!(f, ": {n_able} of {n_machines} can take it, and one is about to")?,
+                    (_, n_able) => write!(f, ": {n_able} of {n_machines} can take it, {then}")?,
                 }
             }
         }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::constraint::{any_match, fits_alone, unmet_metadata};
 use super::refusal::{PeerState, Refusal};
-use crate::model::{Absence, Cluster, Machine, MachineId, TargetState, Unit};
+use crate::model::{Absence, Cluster, Machine, MachineId, Placement, TargetState, Unit};
 use crate::unit::{Form, Glob, Requirements, UnitName, WhenIsolated};
 
 /// The cluster, with what is asked often prepared.
@@ -53,15 +53,37 @@ impl<'a> Look<'a> {
         self.on.get(name).copied().filter(|id| !self.cluster.machines.contains_key(*id))
     }
 
+    /// The machine that is to stop the unit, which may not run twice, before it is placed elsewhere.
+    pub(super) fn stopping_on(&self, name: &UnitName) -> Option<&'a MachineId> {
+        let keeps = self.cluster.units[name].requirements.when_isolated == WhenIsolated::Keep;
+        let orders = self.cluster.placements.iter().filter_map(|(id, units)| Some((id, units.get(name)?)));
+        let is_stopping = |(id, order): &(&MachineId, &Placement)| {
+            let report = self.cluster.report(id, name);
+            let has_stopped = match self.cluster.absence(id) {
+                None => report.is_some_and(|report| report.is_stopped && order.generation <= report.done),
+                Some(absence) => Absence::Gone <= absence,
+            };
+            order.is_stop() && !keeps && !has_stopped
+        };
+        orders.into_iter().find(is_stopping).map(|(id, _)| id)
+    }
+
+    /// The drained machine that the ordinary unit is placed on.
+    pub(super) fn drained_with(&self, name: &UnitName) -> Option<&'a MachineId> {
+        let is_drained = |id: &MachineId| self.cluster.machines.get(id).is_some_and(|one| one.draining.is_some());
+        self.on.get(name).copied().filter(|id| is_drained(id))
+    }
+
     /// The units that wait and have to be placed together with this one, with itself.
     ///
-    /// Of a unit that is held on a machine that is not present: as it will be when none is held any more.
+    /// Of a unit that is held on a machine that is not present: as it will be when none is held any more. Of one that is to
+    /// leave a drained machine: as if it were its turn.
     pub(super) fn waiting_group(&self, name: &'a UnitName) -> BTreeSet<&'a UnitName> {
         let is_held = self.lost_with(name).is_some() && !self.is_released(name);
         self.tied(name, |other| {
             let waits = match self.lost_with(other) {
                 Some(_) => is_held || self.is_released(other),
-                None => !self.on.contains_key(other),
+                None => !self.on.contains_key(other) || self.drained_with(other).is_some(),
             };
             is_wanted(self.cluster, other) && is_ordinary(&self.cluster.units[other]) && waits
         })
@@ -93,7 +115,12 @@ impl<'a> Look<'a> {
     ) -> Vec<Refusal> {
         let requires = &*self.cluster.units[name].requirements;
         let mut found = own_refusals(requires, id, machine);
-        found.extend(machine.cordoned.then_some(Refusal::Cordoned));
+        // A drained machine is cordoned as well, and one word says both.
+        found.extend(match (machine.draining, machine.cordoned) {
+            (Some(_), _) => Some(Refusal::Draining),
+            (None, true) => Some(Refusal::Cordoned),
+            (None, false) => None,
+        });
         let no_moves = Moves::new();
         let others = self.units_on(id, &no_moves).chain(group.iter().copied().filter(|_| !requires.global));
         found.extend(others.filter_map(|other| self.conflict(name, other)));
@@ -153,7 +180,7 @@ impl<'a> Look<'a> {
                 let peer_is_there =
                     |peer: &UnitName| group.contains(peer) || self.placed_on(id, moves).any(|other| other == peer);
                 fits_alone(requires, id, machine)
-                    && !machine.cordoned
+                    && machine.is_open()
                     && requires.machine_of.iter().all(peer_is_there)
                     && !self.units_on(id, moves).any(|other| self.conflict(name, other).is_some())
                     && !self

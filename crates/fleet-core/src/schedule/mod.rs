@@ -6,10 +6,12 @@
 //! Reading order: [`Refusal`], [`explain`], then `look` (where the reasons are found) and `constraint`.
 
 mod constraint;
+mod drain;
 mod explain;
 mod look;
 mod refusal;
 
 pub use constraint::fits_alone;
+pub use drain::{DrainStep, explain_drain};
 pub use explain::{Answer, Explanation, Reason, Situation, explain};
 pub use refusal::{PeerState, Refusal};

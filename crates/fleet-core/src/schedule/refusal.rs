@@ -23,6 +23,8 @@ pub enum Refusal {
     },
     /// It is cordoned: nothing new is placed on it.
     Cordoned,
+    /// It is drained: nothing new is placed on it, and what is there moves away.
+    Draining,
     /// `MachineMetadata` is not met.
     Metadata {
         /// The key.
@@ -110,6 +112,7 @@ impl Refusal {
             Refusal::Never { .. } => "what can never be met".to_owned(),
             Refusal::MachineId { wanted } => format!("MachineID={wanted}"),
             Refusal::Cordoned => "cordoned".to_owned(),
+            Refusal::Draining => "drained".to_owned(),
             Refusal::Metadata { key, wanted, .. } => format!("MachineMetadata={}", pairs(key, wanted)),
             Refusal::Conflict { pattern, .. } => format!("Conflicts={}", pattern.as_str()),
             Refusal::PeerElsewhere { peer, .. } | Refusal::PeerNotPlaced { peer, .. } => format!("MachineOf={peer}"),
@@ -124,7 +127,7 @@ impl Refusal {
     pub fn finding(&self) -> String {
         match self {
             Refusal::Never { reason } => reason.clone(),
-            Refusal::MachineId { .. } | Refusal::Cordoned => String::new(),
+            Refusal::MachineId { .. } | Refusal::Cordoned | Refusal::Draining => String::new(),
             Refusal::Metadata { key, have: Some(have), .. } => format!("has {key}={have}"),
             Refusal::Metadata { key, have: None, .. } => format!("has no {key}"),
             Refusal::Conflict { with, whose, .. } if whose == with => format!("of {with}"),
@@ -145,6 +148,7 @@ impl fmt::Display for Refusal {
             Refusal::Never { reason } => write!(f, "can never be what the file asks for: {reason}"),
             Refusal::MachineId { wanted } => write!(f, "is not {wanted}"),
             Refusal::Cordoned => f.write_str("is cordoned"),
+            Refusal::Draining => f.write_str("is drained"),
             Refusal::Metadata { key, wanted, have: Some(have) } => {
                 write!(f, "lacks {} (has {key}={have})", pairs(key, wanted))
             }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use fleet_core::engine::Delta;
-use fleet_core::model::{Generation, Machine, MachineId, Placement, TargetState, Unit};
+use fleet_core::model::{Drain, Generation, Machine, MachineId, Placement, Report, TargetState, Unit};
 use fleet_core::unit::{Glob, Requirements, UnitHash, UnitName, WhenIsolated};
 use rand::RngExt as _;
 
@@ -62,7 +62,14 @@ impl History {
             5 => Delta::UnitRemoved { name: self.unit_name() },
             6..9 => {
                 let id = self.machine_id();
-                Delta::MachinePut { id, machine: self.machine() }
+                // Most often a machine is as it was but for its being drained, so that what is there could stay.
+                let machine = match self.store.machines.get(&id).cloned() {
+                    Some(old) if self.rng.random_bool(0.4) => {
+                        Machine { draining: self.drain(0.6), cordoned: false, ..old }
+                    }
+                    Some(_) | None => self.machine(),
+                };
+                Delta::MachinePut { id, machine }
             }
             9..11 => Delta::MachineRemoved { id: self.machine_id() },
             11..14 => self.report(),
@@ -88,12 +95,13 @@ impl History {
             placed.swap_remove(self.rng.random_range(0..placed.len()))
         };
         let newest = self.store.units.get(&name).map_or(Generation(0), |unit| unit.generation);
-        let up = match self.rng.random_range(0..10) {
+        let done = match self.rng.random_range(0..10) {
             0..2 => None,
             2..4 => Some(Generation(newest.0.saturating_sub(1))),
             _ => Some(newest),
         };
-        Delta::UpChanged { machine, name, up }
+        let (is_up, is_stopped) = (self.rng.random_bool(0.8), self.rng.random_bool(0.4));
+        Delta::Reported { machine, name, report: done.map(|done| Report { done, is_up, is_stopped }) }
     }
 
     fn put_unit(&mut self) -> Delta {
@@ -130,7 +138,7 @@ impl History {
         if self.rng.random_bool(0.04) {
             requires.machine_id = Some(self.one_of(&MACHINE_IDS_ASKED).to_owned());
         }
-        if self.rng.random_bool(0.3) {
+        if self.rng.random_bool(0.4) {
             for _ in 0..self.rng.random_range(1..3) {
                 requires.machine_of.insert(self.unit_name());
             }
@@ -153,7 +161,7 @@ impl History {
             requires.replaces = vec![Glob::new("[ab].service").expect("valid")];
         }
         requires.global = self.rng.random_bool(0.15);
-        if self.rng.random_bool(0.2) {
+        if self.rng.random_bool(0.4) {
             requires.when_isolated = WhenIsolated::Stop;
         }
         if self.rng.random_bool(0.01) {
@@ -181,7 +189,12 @@ impl History {
             metadata,
             version: String::new(),
             cordoned: self.rng.random_bool(0.1),
+            draining: self.drain(0.1),
         }
+    }
+
+    fn drain(&mut self, share: f64) -> Option<Drain> {
+        self.rng.random_bool(share).then(|| Drain { max_at_once: self.rng.random_range(1..4) })
     }
 
     /// An order as it could be in the store: the right one, or an older one.

@@ -4,21 +4,24 @@
 //! only this file changes; the engine sees it through events, in the ways a shell could deliver them.
 
 mod choices;
+mod drains;
 mod situations;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 
 use fleet_core::check::{self, Violation};
-use fleet_core::engine::{Delta, ECHO_WAIT_MS, Effect, Engine, EngineConfig, Event, PlacementWrite, Plan, PlanGroup};
-use fleet_core::model::{Absence, Cluster, MachineId, Placement, Revision, TargetState, Timestamp};
+use fleet_core::engine::{
+    BrakeWrite, Delta, ECHO_WAIT_MS, Effect, Engine, EngineConfig, Event, PlacementWrite, Plan, PlanGroup,
+};
+use fleet_core::model::{Absence, Brake, Cluster, MachineId, Placement, Revision, TargetState, Timestamp};
 use fleet_core::schedule::{Refusal, Situation, explain};
 use fleet_core::unit::{Form, UnitName, WhenIsolated};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
 /// Histories in one run.
-const N_HISTORIES: u64 = 3_000;
+const N_HISTORIES: u64 = 5_000;
 
 /// Batches of changes in one history; with the histories, more than 10,000 plans are compared in a run.
 const N_BATCHES: usize = 12;
@@ -137,7 +140,7 @@ impl History {
         for _ in 0..20 {
             self.store.absent = self.given_up.iter().map(|id| (id.clone(), Absence::GivenUp)).collect();
             self.store.absent.extend(self.engine.absences());
-            let expected = check::plan(&self.store);
+            let expected = self.expected();
             let plan = match effects.as_slice() {
                 [] => Plan::default(),
                 [Effect::Write(plan)] => plan.clone(),
@@ -149,6 +152,7 @@ impl History {
                 seen.note("nothing to do", true);
                 assert_eq!(check::invariants(&self.store), [], "seed {}: {}", self.seed, self.show());
                 self.judge_explanations(seen);
+                self.judge_drains(seen);
                 return;
             }
             self.note_situations(&plan, seen);
@@ -156,6 +160,18 @@ impl History {
             effects = self.carry_out(plan, seen);
         }
         panic!("seed {}: does not come to rest", self.seed);
+    }
+
+    /// What the judge makes of the store: of the brake, and then of the placements.
+    fn expected(&self) -> Plan {
+        let lost = check::brake(&self.store, &self.config);
+        let since = self.store.brake.as_ref().map_or(self.now, |brake| brake.since);
+        // Since when is the engine's word: it may have pulled the brake before, and not have written it.
+        let since = self.engine.brake().map_or(since, |brake| brake.since.min(since));
+        let brake = (!lost.is_empty()).then_some(Brake { since, lost });
+        let after = Cluster { brake: brake.clone(), ..self.store.clone() };
+        let write = (self.store.brake != brake).then(|| brake.map_or(BrakeWrite::Off, BrakeWrite::On));
+        Plan { brake: write, ..check::plan(&after) }
     }
 
     /// Lets the engine hear of something and looks at what it does besides planning, which is what is returned.
@@ -167,7 +183,7 @@ impl History {
         for effect in effects.extract_if(.., |effect| matches!(effect, Effect::Wake(_) | Effect::Alarm(_))) {
             match effect {
                 Effect::Wake(at) => self.wake = Some(at),
-                Effect::Alarm(alarm) => assert_eq!(alarm.as_ref(), self.engine.alarm()),
+                Effect::Alarm(brake) => assert_eq!(brake.as_ref(), self.engine.brake()),
                 Effect::Write(_) | Effect::Resync => unreachable!("those were left"),
             }
         }
@@ -206,7 +222,9 @@ impl History {
         match way {
             0..40 => {
                 // The echo comes piece by piece: before the last one the picture is not the store's.
-                let mut echoes: Vec<Event> = plan.groups.chunks(1).map(|group| self.write(group)).collect();
+                let brake = plan.brake.as_ref().map(|write| self.write_brake(write));
+                let groups: Vec<Event> = plan.groups.chunks(1).map(|group| self.write(group)).collect();
+                let mut echoes: Vec<Event> = brake.into_iter().chain(groups).collect();
                 let last = echoes.pop().expect("the plan has a group");
                 let until = self.now.plus_ms(ECHO_WAIT_MS);
                 let effects = self.tell(Event::Written { revision: Revision(self.revision) });
@@ -219,7 +237,7 @@ impl History {
                 self.tell(last)
             }
             40..65 => {
-                let echo = self.write(&plan.groups);
+                let echo = self.write_all(&plan);
                 no_effect(self.tell(echo));
                 self.tell(Event::Written { revision: Revision(self.revision) })
             }
@@ -232,14 +250,15 @@ impl History {
                 let deltas: Vec<Delta> = (0..3).map(|_| self.delta(false)).collect();
                 let event = self.changed(deltas);
                 no_effect(self.tell(event));
-                let echo = self.write(&plan.groups);
+                let echo = self.write_all(&plan);
                 no_effect(self.tell(echo));
                 self.tell(Event::Written { revision: Revision(self.revision) })
             }
             80..87 => {
                 let early = self.snapshot();
                 let n_before = self.rng.random_range(0..=plan.groups.len());
-                let first = self.write(&plan.groups[..n_before]);
+                let groups = plan.groups[..n_before].to_vec();
+                let first = self.write_all(&Plan { brake: plan.brake.clone(), groups });
                 let middle = self.snapshot();
                 let snapshot = if self.rng.random_bool(0.5) { early } else { middle };
                 let is_early = matches!(&snapshot, Event::Snapshot { revision, .. } if revision.0 < self.revision);
@@ -253,14 +272,15 @@ impl History {
             }
             87..96 => {
                 let n_written = self.rng.random_range(0..=plan.groups.len());
-                let echo = self.write(&plan.groups[..n_written]);
+                let brake = plan.brake.clone().filter(|_| 0 < n_written || self.rng.random_bool(0.5));
+                let echo = self.write_all(&Plan { brake, groups: plan.groups[..n_written].to_vec() });
                 assert_eq!(self.tell(Event::NotWritten), [Effect::Resync]);
                 no_effect(self.tell(echo));
                 let snapshot = self.snapshot();
                 self.tell(snapshot)
             }
             _ => {
-                self.write(&plan.groups);
+                self.write_all(&plan);
                 self.tell(Event::Written { revision: Revision(self.revision) });
                 self.now = self.now.plus_ms(ECHO_WAIT_MS);
                 assert_eq!(self.tell(Event::Tick), [Effect::Resync]);
@@ -287,7 +307,11 @@ impl History {
         };
         let mut after = self.store.clone();
         let was_broken = broken(&after);
+        if let Some(write) = &plan.brake {
+            after.brake = write.brake().cloned();
+        }
         for group in &plan.groups {
+            self.judge_group(&after, group);
             apply(&mut after, group);
             let now_broken: Vec<String> = broken(&after).difference(&was_broken).cloned().collect();
             assert!(
@@ -297,6 +321,7 @@ impl History {
                 self.show()
             );
         }
+        self.judge_rooms(plan, &after);
         assert_eq!(check::invariants(&after), [], "seed {}: {plan:?} in {}", self.seed, self.show());
         assert!(check::plan(&after).is_empty(), "seed {}: {plan:?} in {}", self.seed, self.show());
     }
@@ -327,9 +352,23 @@ impl History {
                 Situation::Placed(machine) => is_wanted && on == [machine.clone()] && is_present(&machine),
                 Situation::Lost(machine) => {
                     seen.note("explained: lost", true);
-                    let at_rest = !is_released(machine) || able.is_empty();
+                    // Also if it stops somewhere else, as when its machine was lost after another had been drained.
+                    let itself = std::slice::from_ref(name);
+                    let waits = self.waits_for_a_member(&explanation.group) || self.waits_for_a_member(itself);
+                    let at_rest = !is_released(machine) || able.is_empty() || waits;
                     is_wanted && on == [machine.clone()] && !is_present(&machine) && at_rest
                 }
+                Situation::Draining(machine) => {
+                    seen.note("explained: draining", true);
+                    let drain = self.store.machines.get(machine).and_then(|machine| machine.draining);
+                    is_wanted && on == [machine.clone()] && drain.is_some()
+                }
+                Situation::Stopping(machine) => {
+                    seen.note("explained: stopping", true);
+                    let order = self.store.placements.get(machine).and_then(|units| units.get(name));
+                    is_wanted && on.is_empty() && order.is_some_and(Placement::is_stop)
+                }
+                Situation::Waiting if self.waits_for_a_member(&explanation.group) => on.is_empty(),
                 Situation::Waiting => is_wanted && !unit.requirements.global && on.is_empty() && able.is_empty(),
                 Situation::Global(placed) => {
                     let present: Vec<&MachineId> = on.iter().filter(is_present).collect();
@@ -342,6 +381,7 @@ impl History {
                     Refusal::Never { .. } => "refused: Never",
                     Refusal::MachineId { .. } => "refused: MachineId",
                     Refusal::Cordoned => "refused: Cordoned",
+                    Refusal::Draining => "refused: Draining",
                     Refusal::Metadata { .. } => "refused: Metadata",
                     Refusal::Conflict { .. } => "refused: Conflict",
                     Refusal::PeerElsewhere { .. } => "refused: PeerElsewhere",
@@ -354,6 +394,25 @@ impl History {
                 let is_only = explanation.machines.iter().all(|answer| answer.refusals.iter().all(|r| r == refusal));
                 seen.note("refused for one reason only", is_only);
             }
+        }
+    }
+
+    fn write_brake(&mut self, write: &BrakeWrite) -> Event {
+        self.revision += 1;
+        let brake = write.brake().cloned();
+        self.store.brake.clone_from(&brake);
+        Event::Changed { revision: Revision(self.revision), deltas: vec![Delta::BrakeChanged { brake }] }
+    }
+
+    /// The same for all of it, as one echo.
+    fn write_all(&mut self, plan: &Plan) -> Event {
+        let first = plan.brake.as_ref().map(|write| self.write_brake(write));
+        let rest = self.write(&plan.groups);
+        match (first, rest) {
+            (Some(Event::Changed { deltas: first, .. }), Event::Changed { revision, deltas }) => {
+                Event::Changed { revision, deltas: [first, deltas].concat() }
+            }
+            (_, rest) => rest,
         }
     }
 
@@ -397,13 +456,14 @@ impl History {
                     self.lost_at.insert(id, self.now);
                 }
             }
-            Delta::UpChanged { machine, name, up } => {
-                let units = self.store.up.entry(machine).or_default();
-                match up {
-                    Some(up) => drop(units.insert(name, up)),
+            Delta::Reported { machine, name, report } => {
+                let units = self.store.reports.entry(machine).or_default();
+                match report {
+                    Some(report) => drop(units.insert(name, report)),
                     None => drop(units.remove(&name)),
                 }
             }
+            Delta::BrakeChanged { .. } => unreachable!("only the engine writes it"),
             Delta::GivenUpChanged { id, given_up: true } => drop(self.given_up.insert(id)),
             Delta::GivenUpChanged { id, given_up: false } => drop(self.given_up.remove(&id)),
             Delta::PlacementPut { machine, name, placement } => {
@@ -416,21 +476,23 @@ impl History {
     fn show(&self) -> String {
         let mut text = format!("revision {}\n", self.revision);
         for (id, machine) in &self.store.machines {
-            text += &format!("  machine {id} {:?} {}\n", machine.metadata, machine.cordoned);
+            let (metadata, cordoned, draining) = (&machine.metadata, machine.cordoned, machine.draining);
+            text += &format!("  machine {id} {metadata:?} {cordoned} {draining:?}\n");
         }
         for (name, unit) in &self.store.units {
             text += &format!("  {name} {} {} {:?}\n", unit.generation, unit.target, unit.requirements);
         }
         for (id, units) in &self.store.placements {
             let show = |(name, order): (&UnitName, &Placement)| {
-                format!("{name}{}", if order.leaving { " (leaving)" } else { "" })
+                format!("{name}{}", if order.leaving { format!(" (leaves: {})", order.target) } else { String::new() })
             };
             let away = self.store.absence(id);
             text += &format!("  on {id} {away:?}: {:?}\n", units.iter().map(show).collect::<Vec<_>>());
         }
-        for (id, units) in &self.store.up {
-            text += &format!("  up on {id}: {units:?}\n");
+        for (id, units) in &self.store.reports {
+            text += &format!("  reports of {id}: {units:?}\n");
         }
+        text += &format!("  brake {:?}\n", self.store.brake);
         text
     }
 }

@@ -14,6 +14,7 @@ impl History {
         let was_placed = |name: &UnitName| self.store.placements.values().any(|units| units.contains_key(name));
         let mut after = self.store.clone();
         plan.groups.iter().for_each(|group| apply(&mut after, group));
+        let after_brake = plan.brake.as_ref().map_or(self.store.brake.as_ref(), |write| write.brake());
         let same_machine = |a: &UnitName, b: &UnitName| {
             after.placements.values().any(|units| units.contains_key(a) && units.contains_key(b))
         };
@@ -53,6 +54,24 @@ impl History {
             seen.note(
                 "placed elsewhere, stopped there before",
                 moved.iter().any(|put| !keeps(put.name()) && deletes().any(is_lost)),
+            );
+            let is_drained = |write: &PlacementWrite| {
+                self.store.machines.get(write.machine()).is_some_and(|machine| machine.draining.is_some())
+            };
+            let is_stop = |write: &PlacementWrite| {
+                matches!(write, PlacementWrite::Put { placement, .. } if placement.leaving
+                    && placement.target == TargetState::Loaded && !keeps(write.name()))
+            };
+            seen.note("drained, start first", puts().any(|put| is_drained(put) && !put.places() && !is_stop(put)));
+            seen.note("drained, several together", 1 < puts().filter(|put| is_drained(put) && !put.places()).count());
+            seen.note("drained, stop first", puts().any(|put| is_drained(put) && is_stop(put)));
+            seen.note(
+                "drained, start first with one that stops first",
+                puts().any(is_stop) && puts().any(|put| !put.places() && !is_stop(put)),
+            );
+            seen.note(
+                "placed when it had stopped",
+                moved.iter().any(|put| !keeps(put.name()) && deletes().any(was_leaving)),
             );
             let ended = |delete: &&PlacementWrite| was_leaving(delete) && keeps(delete.name());
             seen.note("a leaving order ends", deletes().any(|delete| ended(&delete)));
@@ -110,7 +129,13 @@ impl History {
         seen.note("planned with one held for stop", released(Absence::StopHeld));
         seen.note("planned with one gone", released(Absence::Gone));
         seen.note("planned with one given up", released(Absence::GivenUp));
-        seen.note("planned under the brake", self.engine.alarm().is_some());
+        seen.note("planned under the brake", self.engine.brake().is_some());
+        seen.note("the brake is pulled", self.store.brake.is_none() && after_brake.is_some());
+        seen.note(
+            "the brake waits for others",
+            self.store.brake.is_some() && plan.brake.is_some() && after_brake.is_some(),
+        );
+        seen.note("the brake ends", self.store.brake.is_some() && after_brake.is_none());
         seen.note("placed twice at first", check::invariants(&self.store).iter().any(Violation::is_wrong_always));
     }
 }

@@ -1,21 +1,28 @@
 //! Clusters and plans as text.
 //!
-//! A cluster is a list of entries with `;` between them. `A: r=1 d=ssd cordoned` is a machine with metadata. `A! gone` is one
-//! that is not present: `held`, `stop-held`, `gone` or `given-up`. Everything else is a unit: its name, then in any order
-//! `inactive`, `loaded` or (if neither) launched; `global`; `on A,B` (its placements, up to date) or `stale on A` (for an
-//! older file); `leaving A,B` (its leaving orders); `up A,B` (where its newest order is carried out); and `Key=value` as in
-//! `[X-Fleet]`, several values with commas. `.service` may be left out. A plan is its groups: `+a@B` is a put, `~a@A` one of
-//! a leaving order, `-a@A` a delete, `[...]` holds what is one transaction.
+//! A cluster is a list of entries with `;` between them. `A: r=1 d=ssd cordoned drain(2)` is a machine with metadata. `A! gone`
+//! is one that is not present: `held`, `stop-held`, `gone` or `given-up`; `brake A,B` is the brake, waiting for those.
+//! Everything else is a unit: its name, then in any order `inactive`, `loaded` or (if neither) launched; `global`; `on A,B`
+//! (its placements, up to date) or `stale on A` (for an older file); `leaving A,B` (its leaving orders) and `stopping A`
+//! (the same, to be stopped first); `up A,B` (where its newest order is carried out), `down A` (the same, with the unit
+//! stopped), `failed A` (the same, badly); and `Key=value` as in `[X-Fleet]`, several values with commas. `.service` may be
+//! left out. A plan is its groups: `+a@B` is a put, `~a@A` one of a leaving order, `!a@A` one that stops first, `-a@A` a
+//! delete, `[...]` holds what is one transaction; before them `brake(A B)` or `no-brake`.
 
-use fleet_core::engine::{PlacementWrite, Plan};
-use fleet_core::model::{Absence, Cluster, Generation, Machine, MachineId, Placement, TargetState, Timestamp, Unit};
+use fleet_core::engine::{BrakeWrite, PlacementWrite, Plan};
+use fleet_core::model::{
+    Absence, Brake, Cluster, Drain, Generation, Machine, MachineId, Placement, Report, TargetState, Timestamp, Unit,
+};
 use fleet_core::unit::{Glob, Requirements, UnitHash, UnitName, WhenIsolated};
 
 /// Reads a cluster.
 pub fn cluster(text: &str) -> Cluster {
     let mut cluster = Cluster::default();
     for entry in text.split(';').map(str::trim).filter(|entry| !entry.is_empty()) {
-        if let Some((id, absence)) = entry.split_once('!') {
+        if let Some(ids) = entry.strip_prefix("brake ") {
+            let lost = ids.split(',').map(machine_id).collect();
+            cluster.brake = Some(Brake { since: Timestamp(0), lost });
+        } else if let Some((id, absence)) = entry.split_once('!') {
             cluster.absent.insert(machine_id(id), read_absence(absence.trim()));
         } else if let Some((id, metadata)) = entry.split_once(':') {
             put_machine(&mut cluster, id, metadata);
@@ -29,10 +36,11 @@ pub fn cluster(text: &str) -> Cluster {
 /// Prints a plan.
 pub fn plan_text(plan: &Plan) -> String {
     let show = |write: &PlacementWrite| {
-        let sign = match (write.is_put(), write.places()) {
-            (true, true) => '+',
-            (true, false) => '~',
-            (false, _) => '-',
+        let sign = match write {
+            PlacementWrite::Put { placement, .. } if placement.is_stop() => '!',
+            PlacementWrite::Put { placement, .. } if placement.leaving => '~',
+            PlacementWrite::Put { .. } => '+',
+            PlacementWrite::Delete { .. } => '-',
         };
         let name = write.name().as_str();
         format!("{sign}{}@{}", name.strip_suffix(".service").unwrap_or(name), write.machine())
@@ -41,11 +49,21 @@ pub fn plan_text(plan: &Plan) -> String {
         let writes: Vec<String> = group.writes.iter().map(show).collect();
         if writes.len() == 1 { writes.concat() } else { format!("[{}]", writes.join(" ")) }
     });
-    groups.collect::<Vec<_>>().join(" ")
+    let brake = plan.brake.as_ref().map(|write| match write {
+        BrakeWrite::On(brake) => {
+            let lost: Vec<&str> = brake.lost.iter().map(MachineId::as_str).collect();
+            format!("brake({})", lost.join(" "))
+        }
+        BrakeWrite::Off => "no-brake".to_owned(),
+    });
+    brake.into_iter().chain(groups).collect::<Vec<_>>().join(" ")
 }
 
 /// Carries out a plan.
 pub fn apply(cluster: &mut Cluster, plan: &Plan) {
+    if let Some(write) = &plan.brake {
+        cluster.brake = write.brake().cloned();
+    }
     for write in plan.writes().cloned() {
         match write {
             PlacementWrite::Put { machine, name, placement } => {
@@ -86,11 +104,13 @@ fn read_absence(word: &str) -> Absence {
 }
 
 fn put_machine(cluster: &mut Cluster, id: &str, metadata: &str) {
-    let (marks, pairs): (Vec<&str>, Vec<&str>) = metadata.split_whitespace().partition(|word| *word == "cordoned");
-    let cordoned = !marks.is_empty();
+    let (marks, pairs): (Vec<&str>, Vec<&str>) = metadata.split_whitespace().partition(|word| !word.contains('='));
+    let cordoned = marks.contains(&"cordoned");
+    let drain = marks.iter().find_map(|mark| mark.strip_prefix("drain(")?.strip_suffix(')'));
+    let draining = drain.map(|max| Drain { max_at_once: max.parse().expect("how many at once") });
     let pairs = pairs.into_iter().map(|pair| pair.split_once('=').expect("metadata is key=value"));
     let metadata = pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
-    let machine = Machine { public_ip: String::new(), metadata, version: String::new(), cordoned };
+    let machine = Machine { public_ip: String::new(), metadata, version: String::new(), cordoned, draining };
     cluster.machines.insert(machine_id(id), machine);
 }
 
@@ -107,7 +127,9 @@ fn put_unit(cluster: &mut Cluster, entry: &str) {
         requirements: Requirements::default().into(),
     };
     let mut requires = Requirements::default();
-    let (mut is_stale, mut on, mut leaving, mut up) = (false, "", "", "");
+    let (mut is_stale, mut on, mut leaving, mut stopping) = (false, "", "", "");
+    let mut reports: Vec<(Report, &str)> = Vec::new();
+    let done = unit.generation;
     while let Some(word) = words.next() {
         match word {
             "inactive" | "loaded" => unit.target = word.parse().expect("a target state"),
@@ -115,7 +137,11 @@ fn put_unit(cluster: &mut Cluster, entry: &str) {
             "stale" => is_stale = true,
             "on" => on = words.next().expect("`on` names machines"),
             "leaving" => leaving = words.next().expect("`leaving` names machines"),
-            "up" => up = words.next().expect("`up` names machines"),
+            "stopping" => stopping = words.next().expect("`stopping` names machines"),
+            "up" | "down" | "failed" => {
+                let report = Report { done, is_up: word != "failed", is_stopped: word == "down" };
+                reports.push((report, words.next().expect("a report names machines")));
+            }
             _ => {
                 let (option, values) = word.split_once('=').unwrap_or_else(|| panic!("`{word}` in `{entry}`"));
                 require(&mut requires, option, values);
@@ -140,14 +166,17 @@ fn put_unit(cluster: &mut Cluster, entry: &str) {
         }
         cluster.placements.entry(machine_id(id)).or_default().insert(name.clone(), placement);
     }
-    for id in leaving.split(',').filter(|id| !id.is_empty()) {
-        let generation = unit.generation;
-        let (target, restarts, leaving) = (TargetState::Launched, 0, true);
-        let placement = Placement { hash, target, generation, restarts, when_isolated, leaving };
-        cluster.placements.entry(machine_id(id)).or_default().insert(name.clone(), placement);
+    for (ids, target) in [(leaving, TargetState::Launched), (stopping, TargetState::Loaded)] {
+        for id in ids.split(',').filter(|id| !id.is_empty()) {
+            let (generation, restarts, leaving) = (unit.generation, 0, true);
+            let placement = Placement { hash, target, generation, restarts, when_isolated, leaving };
+            cluster.placements.entry(machine_id(id)).or_default().insert(name.clone(), placement);
+        }
     }
-    for id in up.split(',').filter(|id| !id.is_empty()) {
-        cluster.up.entry(machine_id(id)).or_default().insert(name.clone(), unit.generation);
+    for (report, ids) in reports {
+        for id in ids.split(',') {
+            cluster.reports.entry(machine_id(id)).or_default().insert(name.clone(), report);
+        }
     }
     cluster.units.insert(name, unit);
 }

@@ -13,7 +13,9 @@ const FILES: &str = "files/";
 const MACHINES: &str = "machines/";
 const METADATA: &str = "metadata/";
 const CORDON: &str = "cordon/";
+const DRAIN: &str = "drain/";
 const GIVEN_UP: &str = "given-up/";
+const BRAKE: &str = "brake";
 const PLACEMENTS: &str = "placements/";
 const STATES: &str = "states/";
 const LEADER: &str = "leader";
@@ -31,6 +33,8 @@ pub enum Key {
     Metadata(MachineId, MetadataKey),
     /// `cordon/ID`: nothing new is placed on the machine. Written by the API; survives the machine's absence.
     Cordon(MachineId),
+    /// `drain/ID`: the same, and what is there moves away. Written by the API; survives the machine's absence.
+    Drain(MachineId),
     /// `given-up/ID`: the machine is off and does not come back. Written by the API; ends when it comes back all the same.
     GivenUp(MachineId),
     /// `placements/ID/NAME`: the order to one machine about one unit. Written by the leader.
@@ -39,6 +43,8 @@ pub enum Key {
     State(MachineId, UnitName),
     /// `leader`: the engine that leads, on its lease.
     Leader,
+    /// `brake`: so many machines are lost that nothing is moved. Written by the leader.
+    Brake,
 }
 
 impl Key {
@@ -52,6 +58,9 @@ impl Key {
         if key == LEADER {
             return Some(Key::Leader);
         }
+        if key == BRAKE {
+            return Some(Key::Brake);
+        }
         let (folder, rest) = key.split_at(key.find('/')? + 1);
         match folder {
             UNITS => rest.parse().ok().map(Key::Unit),
@@ -60,6 +69,7 @@ impl Key {
             MACHINES => rest.parse().ok().map(Key::Machine),
             METADATA => pair(rest).map(|(machine, name)| Key::Metadata(machine, name)),
             CORDON => rest.parse().ok().map(Key::Cordon),
+            DRAIN => rest.parse().ok().map(Key::Drain),
             GIVEN_UP => rest.parse().ok().map(Key::GivenUp),
             PLACEMENTS => pair(rest).map(|(machine, unit)| Key::Placement(machine, unit)),
             STATES => pair(rest).map(|(machine, unit)| Key::State(machine, unit)),
@@ -100,10 +110,12 @@ impl fmt::Display for Key {
             Key::Machine(machine) => write!(f, "{MACHINES}{machine}"),
             Key::Metadata(machine, name) => write!(f, "{METADATA}{machine}/{name}"),
             Key::Cordon(machine) => write!(f, "{CORDON}{machine}"),
+            Key::Drain(machine) => write!(f, "{DRAIN}{machine}"),
             Key::GivenUp(machine) => write!(f, "{GIVEN_UP}{machine}"),
             Key::Placement(machine, unit) => write!(f, "{PLACEMENTS}{machine}/{unit}"),
             Key::State(machine, unit) => write!(f, "{STATES}{machine}/{unit}"),
             Key::Leader => f.write_str(LEADER),
+            Key::Brake => f.write_str(BRAKE),
         }
     }
 }

@@ -12,7 +12,8 @@ mod view;
 
 pub use key::{Key, MetadataKey, MetadataKeyError};
 pub use record::{
-    CordonRecord, FileRecord, GivenUpRecord, LeaderRecord, MachineRecord, MetadataRecord, Rest, TemplateRef, UnitRecord,
+    CordonRecord, DrainRecord, FileRecord, GivenUpRecord, LeaderRecord, MachineRecord, MetadataRecord, Rest,
+    TemplateRef, UnitRecord,
 };
 pub use value::{VALUE_VERSION, Value, ValueError};
 pub use view::{MachineEntry, StoredFile, UnreadableReason, View};

@@ -17,11 +17,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use fleet_core::model::{Generation, MachineId, Placement, TargetState, Timestamp, UnitState};
+use fleet_core::model::{Brake, Generation, MachineId, Placement, TargetState, Timestamp, UnitState};
 use fleet_core::unit::{Form, UnitFile, UnitHash, UnitName};
 
 use super::record::{
-    CordonRecord, FileRecord, GivenUpRecord, LeaderRecord, MachineRecord, MetadataRecord, Rest, TemplateRef, UnitRecord,
+    CordonRecord, DrainRecord, FileRecord, GivenUpRecord, LeaderRecord, MachineRecord, MetadataRecord, Rest,
+    TemplateRef, UnitRecord,
 };
 use super::{Key, MetadataKey, Value, View};
 use crate::{Guard, LeaseId, Revision, StoreError, TXN_BYTES_MAX, TXN_OPS_MAX, Txn, Write};
@@ -254,13 +255,32 @@ pub fn set_metadata(changes: &[(MachineId, MetadataKey, Option<String>)]) -> Res
     sized(Txn { guards: Vec::new(), writes })
 }
 
-/// Cordons a machine (`Some`) or takes that back (`None`); it need not be present.
+/// Cordons a machine; if it is drained that ends, and what is left stays. It need not be present.
 #[must_use]
-pub fn cordon(machine: &MachineId, cordoned: Option<&CordonRecord>) -> Txn {
-    let key = Key::Cordon(machine.clone());
-    let write = match cordoned {
-        Some(record) => put(&key, record, None),
-        None => delete(&key),
+pub fn cordon(machine: &MachineId, record: &CordonRecord) -> Txn {
+    let writes = vec![put(&Key::Cordon(machine.clone()), record, None), delete(&Key::Drain(machine.clone()))];
+    Txn { guards: Vec::new(), writes }
+}
+
+/// Drains a machine, which cordons it as well, or changes how. It need not be present.
+#[must_use]
+pub fn drain(machine: &MachineId, record: &DrainRecord) -> Txn {
+    Txn { guards: Vec::new(), writes: vec![put(&Key::Drain(machine.clone()), record, None)] }
+}
+
+/// Takes back that a machine is cordoned or drained. It need not be present.
+#[must_use]
+pub fn uncordon(machine: &MachineId) -> Txn {
+    let writes = vec![delete(&Key::Cordon(machine.clone())), delete(&Key::Drain(machine.clone()))];
+    Txn { guards: Vec::new(), writes }
+}
+
+/// Writes the brake (`Some`) or takes it away (`None`); only the leader does, guarded by its [`fence`].
+#[must_use]
+pub fn brake(brake: Option<&Brake>) -> Txn {
+    let write = match brake {
+        Some(brake) => put(&Key::Brake, brake, None),
+        None => delete(&Key::Brake),
     };
     Txn { guards: Vec::new(), writes: vec![write] }
 }

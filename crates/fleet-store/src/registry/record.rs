@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use fleet_core::model::{Generation, Placement, TargetState, Timestamp, UnitState};
+use fleet_core::model::{Brake, Drain, Generation, Placement, TargetState, Timestamp, UnitState};
 use fleet_core::unit::{UnitFile, UnitHash, UnitName, WhenIsolated};
 use serde::{Deserialize, Serialize};
 
@@ -83,6 +83,15 @@ pub enum MetadataRecord {
 pub struct CordonRecord {
     /// Since when.
     pub since: Timestamp,
+}
+
+/// `drain/ID`: nothing new is placed on the machine, and what is there moves away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DrainRecord {
+    /// Since when.
+    pub since: Timestamp,
+    /// See [`Drain::max_at_once`]; at least 1.
+    pub max_at_once: u32,
 }
 
 /// `given-up/ID`: an operator says that the machine is off and does not come back.
@@ -331,6 +340,57 @@ impl Value for CordonRecord {
 
     fn decode(bytes: &[u8]) -> Result<CordonRecord, ValueError> {
         SinceWire::decode(bytes).map(|since| CordonRecord { since })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct DrainWire {
+    v: u32,
+    since_ms: u64,
+    max_at_once: u32,
+}
+
+impl Value for DrainRecord {
+    fn encode(&self) -> Vec<u8> {
+        let DrainRecord { since, max_at_once } = *self;
+        to_json(&DrainWire { v: VALUE_VERSION, since_ms: since.0, max_at_once })
+    }
+
+    fn decode(bytes: &[u8]) -> Result<DrainRecord, ValueError> {
+        let DrainWire { v: _, since_ms, max_at_once } = from_json(bytes)?;
+        if max_at_once == 0 {
+            let reason = "it is 0, and then nothing would ever move".to_owned();
+            return Err(ValueError::Field { field: "max_at_once", reason });
+        }
+        Ok(DrainRecord { since: Timestamp(since_ms), max_at_once })
+    }
+}
+
+impl DrainRecord {
+    /// What the engine needs to know of it.
+    #[must_use]
+    pub fn drain(&self) -> Drain {
+        Drain { max_at_once: self.max_at_once }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct BrakeWire {
+    v: u32,
+    since_ms: u64,
+    lost: Vec<String>,
+}
+
+impl Value for Brake {
+    fn encode(&self) -> Vec<u8> {
+        let lost = self.lost.iter().map(ToString::to_string).collect();
+        to_json(&BrakeWire { v: VALUE_VERSION, since_ms: self.since.0, lost })
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Brake, ValueError> {
+        let BrakeWire { v: _, since_ms, lost } = from_json(bytes)?;
+        let lost = lost.iter().map(|id| field("lost", id)).collect::<Result<_, _>>()?;
+        Ok(Brake { since: Timestamp(since_ms), lost })
     }
 }
 

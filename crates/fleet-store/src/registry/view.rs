@@ -6,7 +6,9 @@ use std::sync::Arc;
 use fleet_core::model::{Absence, Cluster, Machine, MachineId, Placement, Unit, UnitState};
 use fleet_core::unit::{Requirements, UnitFile, UnitHash, UnitName};
 
-use super::record::{CordonRecord, FileRecord, GivenUpRecord, LeaderRecord, MachineRecord, MetadataRecord, UnitRecord};
+use super::record::{
+    CordonRecord, DrainRecord, FileRecord, GivenUpRecord, LeaderRecord, MachineRecord, MetadataRecord, UnitRecord,
+};
 use super::{Key, MetadataKey, Value, ValueError};
 use crate::{Batch, Change, KeyValue, LeaseId, Revision, Snapshot};
 
@@ -25,6 +27,7 @@ pub struct View {
     machines: BTreeMap<MachineId, MachineEntry>,
     metadata: BTreeMap<MachineId, BTreeMap<MetadataKey, MetadataRecord>>,
     cordoned: BTreeMap<MachineId, CordonRecord>,
+    drained: BTreeMap<MachineId, DrainRecord>,
     given_up: BTreeMap<MachineId, GivenUpRecord>,
     states: BTreeMap<MachineId, BTreeMap<UnitName, UnitState>>,
     leader: Option<(LeaderRecord, Revision)>,
@@ -165,6 +168,12 @@ impl View {
         &self.cordoned
     }
 
+    /// The machines that are drained, those that are not present too.
+    #[must_use]
+    pub fn drained(&self) -> &BTreeMap<MachineId, DrainRecord> {
+        &self.drained
+    }
+
     /// The machines of which an operator says that they do not come back.
     #[must_use]
     pub fn given_up(&self) -> &BTreeMap<MachineId, GivenUpRecord> {
@@ -283,6 +292,11 @@ impl View {
                 set_one(&mut self.cordoned, machine, read(kv)?);
                 self.merge_machine(machine);
             }
+            Key::Drain(machine) => {
+                set_one(&mut self.drained, machine, read(kv)?);
+                self.merge_machine(machine);
+            }
+            Key::Brake => self.cluster.brake = read(kv)?,
             Key::GivenUp(machine) => {
                 let record: Option<GivenUpRecord> = read(kv)?;
                 set_one(&mut self.cluster.absent, machine, record.map(|_| Absence::GivenUp));
@@ -291,7 +305,7 @@ impl View {
             Key::Placement(machine, unit) => self.set_placement(machine, unit, read(kv)?),
             Key::State(machine, unit) => {
                 let state: Option<UnitState> = read(kv)?;
-                set_in(&mut self.cluster.up, machine, unit, state.as_ref().and_then(UnitState::up));
+                set_in(&mut self.cluster.reports, machine, unit, state.as_ref().map(UnitState::report));
                 set_flag(&mut self.reported_by, unit, machine, state.is_some());
                 set_in(&mut self.states, machine, unit, state);
             }
@@ -415,8 +429,9 @@ impl View {
             };
         }
         let cordoned = self.cordoned.contains_key(machine);
+        let draining = self.drained.get(machine).map(DrainRecord::drain);
         let (public_ip, version) = (record.public_ip.clone(), record.version.clone());
-        self.cluster.machines.insert(machine.clone(), Machine { public_ip, metadata, version, cordoned });
+        self.cluster.machines.insert(machine.clone(), Machine { public_ip, metadata, version, cordoned, draining });
     }
 }
 

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt::{Debug, Write as _};
 
 use expect_test::{Expect, expect};
-use fleet_core::model::{Generation, Placement, TargetState, Timestamp, UnitState};
+use fleet_core::model::{Brake, Generation, Placement, TargetState, Timestamp, UnitState};
 use fleet_core::unit::{UnitFile, UnitHash, WhenIsolated};
 use fleet_store::registry::{
-    CordonRecord, FileRecord, GivenUpRecord, Key, LeaderRecord, MachineRecord, MetadataKey, MetadataRecord,
-    TemplateRef, UnitRecord, Value,
+    CordonRecord, DrainRecord, FileRecord, GivenUpRecord, Key, LeaderRecord, MachineRecord, MetadataKey,
+    MetadataRecord, TemplateRef, UnitRecord, Value,
 };
 
 const HASH: &str = "0123456789abcdef0123456789abcdef01234567";
@@ -32,6 +32,7 @@ fn keys() {
         ("machines/", "unknown"),
         ("machines/..", "unknown"),
         ("cordon/m1", "Cordon(m1)"),
+        ("drain/m1", "Drain(m1)"),
         ("given-up/m1", "GivenUp(m1)"),
         ("metadata/m1/disk", "Metadata(m1, MetadataKey(\"disk\"))"),
         ("metadata/m1/a.b-c_D", "Metadata(m1, MetadataKey(\"a.b-c_D\"))"),
@@ -47,6 +48,8 @@ fn keys() {
         ("leader", "Leader"),
         ("leader/", "unknown"),
         ("leaders", "unknown"),
+        ("brake", "Brake"),
+        ("brake/m1", "unknown"),
         ("units/nothing", "unknown"),
         ("events/1", "unknown"),
         ("", "unknown"),
@@ -180,6 +183,11 @@ fn placements_states_and_the_leader() {
     );
     golden(&CordonRecord { since: Timestamp(7) }, &expect![[r#"{"v":1,"since_ms":7}"#]]);
     golden(&GivenUpRecord { since: Timestamp(7) }, &expect![[r#"{"v":1,"since_ms":7}"#]]);
+    golden(&DrainRecord { since: Timestamp(7), max_at_once: 4 }, &expect![[r#"{"v":1,"since_ms":7,"max_at_once":4}"#]]);
+    let err = DrainRecord::decode(br#"{"v":1,"since_ms":7,"max_at_once":0}"#).expect_err("nothing would ever move");
+    expect!["the value's field `max_at_once`: it is 0, and then nothing would ever move"].assert_eq(&err.to_string());
+    let lost = ["m2", "m1"].map(|id| id.parse().expect("a machine ID")).into();
+    golden(&Brake { since: Timestamp(7), lost }, &expect![[r#"{"v":1,"since_ms":7,"lost":["m1","m2"]}"#]]);
     let state = UnitState {
         load: "loaded".to_owned(),
         active: "failed".to_owned(),

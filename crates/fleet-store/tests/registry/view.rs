@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use expect_test::expect;
-use fleet_core::model::{Generation, TargetState, UnitState};
+use fleet_core::model::{Absence, Brake, Generation, TargetState, Timestamp, UnitState};
 use fleet_core::unit::UnitFile;
-use fleet_store::registry::{Key, MachineRecord, View, ops};
+use fleet_store::registry::{CordonRecord, DrainRecord, GivenUpRecord, Key, MachineRecord, View, ops};
 use fleet_store::{Store as _, Txn, Write};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
@@ -39,6 +39,42 @@ async fn metadata() {
     let changes = [set("m1", "zone", Some("c")), set("m1", "disk", Some(""))];
     cluster.commit(&ops::set_metadata(&changes).expect("a transaction")).await.expect("no guard");
     assert_eq!(merged(&cluster.view), r#"{"zone": "c"}"#, "an empty value is a removal");
+}
+
+/// A machine takes new units or not, and is emptied or not, also when it was away meanwhile. And the brake.
+#[tokio::test]
+async fn cordons_drains_and_the_brake() {
+    let mut cluster = Cluster::new().await;
+    let standing = |view: &View| {
+        let machine = view.cluster().machines.get(&id("m1"));
+        machine.map_or("absent".to_owned(), |machine| match (machine.cordoned, machine.draining) {
+            (cordoned, None) => if cordoned { "cordoned" } else { "open" }.to_owned(),
+            (cordoned, Some(drain)) => format!("cordoned: {cordoned}, drained {} at once", drain.max_at_once),
+        })
+    };
+    let since = Timestamp(7);
+    let (cordoned, drained) = (CordonRecord { since }, DrainRecord { since, max_at_once: 3 });
+    let m1 = id("m1");
+    cluster.commit(&ops::drain(&m1, &drained)).await.expect("no guard");
+    assert_eq!(standing(&cluster.view), "absent");
+    cluster.machine("m1", &[]).await;
+    assert_eq!(standing(&cluster.view), "cordoned: false, drained 3 at once");
+    let changed = cluster.commit(&ops::cordon(&m1, &cordoned)).await.expect("no guard");
+    assert_eq!((show(&changed), standing(&cluster.view)), ("cordon/m1 drain/m1".to_owned(), "cordoned".to_owned()));
+    cluster.commit(&ops::drain(&m1, &drained)).await.expect("no guard");
+    assert_eq!(standing(&cluster.view), "cordoned: true, drained 3 at once");
+    cluster.commit(&ops::uncordon(&m1)).await.expect("no guard");
+    assert_eq!(standing(&cluster.view), "open");
+
+    let brake = Brake { since, lost: [id("m2"), id("m3")].into() };
+    let changed = cluster.commit(&ops::brake(Some(&brake))).await.expect("no guard");
+    assert_eq!((show(&changed).as_str(), &cluster.view.cluster().brake), ("brake", &Some(brake)));
+    // What the brake waits for is held, until somebody gives it up.
+    assert_eq!(cluster.view.cluster().absence(&id("m2")), Some(Absence::Held));
+    cluster.commit(&ops::give_up(&id("m2"), &GivenUpRecord { since })).await.expect("it is not present");
+    assert_eq!(cluster.view.cluster().absence(&id("m2")), Some(Absence::GivenUp));
+    cluster.commit(&ops::brake(None)).await.expect("no guard");
+    assert_eq!(cluster.view.cluster().brake, None);
 }
 
 /// What cannot be read is kept apart, hurts nothing else, and can be destroyed.

@@ -191,7 +191,9 @@ fn concerned(keys: &BTreeSet<Key>, names: Option<&BTreeSet<UnitName>>) -> (BTree
                 changed.insert(name.clone());
                 reasons_changed = true;
             }
-            Key::Machine(_) | Key::Metadata(..) | Key::Cordon(_) | Key::GivenUp(_) => reasons_changed = true,
+            Key::Machine(_) | Key::Metadata(..) | Key::Cordon(_) | Key::Drain(_) | Key::GivenUp(_) | Key::Brake => {
+                reasons_changed = true;
+            }
             Key::File(_) | Key::Leader => (),
         }
     }
