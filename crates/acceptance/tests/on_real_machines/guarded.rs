@@ -190,3 +190,25 @@ fn a_guard_trusts_nothing_but_a_deadline() {
         comes_back(&world, before);
     }
 }
+
+/// Something is in the guard's place: the unit waits, says for what, and is started when it can be.
+#[test]
+fn a_unit_without_a_guard_says_so() {
+    let world = World::new(1);
+    let desk = world.desk();
+    let machine = &world.machines()[0];
+    let in_its_place = machine.unit_directory().join(GUARD);
+    std::fs::create_dir(&in_its_place).expect("the machine's folder");
+    desk.write("stop.service", STOP);
+    desk.ok("fleetctl start --no-block stop");
+    world.wait("stop.service", "waiting for the guard", |unit| {
+        let mut errors = unit.placements.iter().filter_map(|placement| Some(&placement.state.as_ref()?.error));
+        errors.any(|error| {
+            error.contains("not started, because it may not run without fleet-guard.service: cannot write")
+        })
+    });
+    assert_eq!(property(machine, "stop.service", "ActiveState"), "inactive");
+    std::fs::remove_dir(&in_its_place).expect("it is empty");
+    world.wait_active("stop.service", "active");
+    assert!(!desk.ok("fleetctl status stop").contains("not started"));
+}

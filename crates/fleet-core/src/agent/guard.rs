@@ -3,10 +3,10 @@
 //! It is a unit of systemd's that the shell arms, so that it works without `fleetd`. The agent says whether it is needed,
 //! starts nothing of that kind without it, and starts again what it stopped.
 
-use super::local::Local;
+use super::local::{Local, Retry, Trouble};
 use super::{Agent, Effect, pause_ms};
 use crate::model::{Generation, Placement, TargetState, Timestamp};
-use crate::unit::{UnitName, WhenIsolated};
+use crate::unit::{GUARD_UNIT, UnitName, WhenIsolated};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) enum Guard {
@@ -47,19 +47,37 @@ impl Agent {
         for (name, order) in self.placements.iter().flatten().filter(|(_, order)| is_guarded(order)) {
             self.dirty.insert(name.clone());
             let Some(local) = self.units.get_mut(name) else { continue };
+            if !local.is_live() {
+                // It waited for this, if for anything that may pass.
+                local.trouble.take_if(|trouble| trouble.retry != Retry::OnChange);
+            }
             if anew && order.target == TargetState::Launched {
                 local.stopped_by_guard = true;
             }
         }
     }
 
-    pub(super) fn guard_failed(&mut self, now: Timestamp) {
+    pub(super) fn guard_failed(&mut self, now: Timestamp, reason: &str) {
         let failures = match &self.guard {
             Guard::Needless => return,
             Guard::Asked(failures) | Guard::Failed(_, failures) => failures + 1,
             Guard::Ready => 1,
         };
-        self.guard = Guard::Failed(now.plus_ms(pause_ms(failures)), failures);
+        let again = now.plus_ms(pause_ms(failures));
+        self.guard = Guard::Failed(again, failures);
+        // What waits for it has its trouble, and says so if that lasts.
+        let orders = self.placements.iter().flatten();
+        let guarded = orders.filter(|(_, order)| is_guarded(order) && order.target == TargetState::Launched);
+        let guarded: Vec<_> = guarded.map(|(name, order)| (name.clone(), order.clone())).collect();
+        for (name, order) in guarded {
+            let Some(local) = self.units.get_mut(&name).filter(|local| local.busy.is_none() && !local.is_live()) else {
+                continue;
+            };
+            local.error = format!("not started, because it may not run without {GUARD_UNIT}: {reason}");
+            local.trouble = Some(Trouble { order: Some(order), attempts: failures, retry: Retry::At(again) });
+            self.troubled.insert(name.clone());
+            self.touch(now, &name);
+        }
     }
 
     /// Whether the unit may be started now.

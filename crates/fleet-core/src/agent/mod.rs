@@ -239,7 +239,7 @@ impl Agent {
                 }
             }
             Event::GuardReady { anew } => self.guard_ready(anew),
-            Event::GuardFailed(_) => self.guard_failed(now),
+            Event::GuardFailed(reason) => self.guard_failed(now, &reason),
             Event::Tick => self.wake = None,
         }
     }
