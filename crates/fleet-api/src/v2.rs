@@ -257,6 +257,9 @@ pub struct Problem {
     /// What to do about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+    /// The request's ID, which the lines about it in `fleetd`'s log carry, and the header `X-Request-Id` of every answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<Box<str>>,
 }
 
 /// `POST /watch`: follow some units.

@@ -14,6 +14,7 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use crate::clock;
 use crate::guard::Post;
+use crate::metrics::METRICS;
 use crate::view::Backoff;
 
 /// Changes of placements that may wait for the agent; more, and the watch waits.
@@ -215,8 +216,12 @@ fn note(machine: &MachineId, event: &Event) {
         Event::FetchFailed(_, reason) => tracing::warn!(%machine, reason, "cannot fetch unit files"),
         Event::Reported(Err(reason)) => tracing::warn!(%machine, reason, "cannot report unit states"),
         Event::Ran(unit, verb, result) => match result {
-            Ok(ended) => tracing::info!(%machine, %unit, job = verb.as_str(), ?ended, "job ended"),
+            Ok(ended) => {
+                METRICS.job(verb.as_str(), job_result(ended));
+                tracing::info!(%machine, %unit, job = verb.as_str(), ?ended, "job ended");
+            }
             Err(reason) => {
+                METRICS.job(verb.as_str(), "unseen");
                 tracing::warn!(%machine, %unit, job = verb.as_str(), reason, "the end of a job was not seen")
             }
         },
@@ -228,6 +233,15 @@ fn note(machine: &MachineId, event: &Event) {
             }
         }
         _ => tracing::trace!(%machine, ?event, "agent"),
+    }
+}
+
+/// How a job ended, as a label: in systemd's words, of which there are few.
+fn job_result(ended: &JobResult) -> &str {
+    match ended {
+        JobResult::Done => "done",
+        JobResult::Other(word) => word,
+        JobResult::Refused { .. } => "refused",
     }
 }
 

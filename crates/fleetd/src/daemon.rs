@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Config, MachineConfig, StoreAt, SystemdAt};
 use crate::host::Host;
 use crate::listen::{self, ListenError};
+use crate::measured::Measured;
 use crate::view::{Backoff, SharedView};
 use crate::{api, clock, descriptors, guard, parts};
 
@@ -66,7 +67,7 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
     let program = program.to_string_lossy().into_owned();
     // Held, and so kept from others, until the process ends.
     let _locks: Vec<File> = config.machines.iter().map(lock).collect::<Result<_, _>>()?;
-    let store = open(&config.store).await?;
+    let store: Arc<dyn Store> = Arc::new(Measured(open(&config.store).await?));
     let listeners = listeners(&config).await?;
     descriptors::raise(listeners.len(), &config.api.connections);
 

@@ -3,7 +3,7 @@
 //! Every write is fenced by the leader's own key: a process that was paused while another took the lead can write nothing.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fleet_core::engine::{Delta, Effect, Engine, Event, PlacementWrite, Plan, PlanGroup};
 use fleet_core::model::{Brake, MachineId, Revision, Timestamp};
@@ -13,6 +13,7 @@ use fleet_store::{Guard, LeaseId, Store, StoreError, Txn, TxnOutcome, Write};
 use tokio::task::JoinSet;
 
 use crate::clock;
+use crate::metrics::{METRICS, Tasks};
 use crate::view::{Backoff, Changes, Listener, SharedView};
 
 /// How long the lead outlives its leader's last sign of life.
@@ -31,7 +32,9 @@ pub async fn run(store: Arc<dyn Store>, view: SharedView, id: String) {
             Ok((since, lease)) => {
                 tracing::info!(revision = since.0, "this engine leads");
                 backoff.reset();
+                METRICS.lead(Some(clock::now()));
                 lead(&store, &view, since, lease).await;
+                METRICS.lead(None);
                 tracing::warn!("this engine does not lead any more");
             }
             Err(err) => {
@@ -98,8 +101,13 @@ async fn lead(store: &Arc<dyn Store>, view: &SharedView, since: Revision, lease:
             match effect {
                 Effect::Write(plan) => {
                     tell(&plan);
-                    let txns = view_txns(&view.read(), &fence, &plan);
-                    writing.spawn(write(Arc::clone(store), txns));
+                    let (txns, tasks) = {
+                        let view = view.read();
+                        let is_present = |machine: &_| view.machines().contains_key(machine);
+                        (view_txns(&view, &fence, &plan), Tasks::of(&plan, is_present))
+                    };
+                    METRICS.planned(tasks);
+                    writing.spawn(write(Arc::clone(store), txns, tasks));
                 }
                 Effect::Resync => {
                     backoff.pause().await;
@@ -144,8 +152,15 @@ async fn lead(store: &Arc<dyn Store>, view: &SharedView, since: Revision, lease:
         if matches!(event, Event::Snapshot { .. }) {
             collect_unused_files(&**store, view, &fence).await;
         }
-        effects = engine.handle(clock::now(), event);
+        effects = handle(&mut engine, event);
     }
+}
+
+fn handle(engine: &mut Engine, event: Event) -> Vec<Effect> {
+    let begun = Instant::now();
+    let effects = engine.handle(clock::now(), event);
+    METRICS.round(begun.elapsed());
+    effects
 }
 
 /// Waits until the lead can be renewed; `false` if it is lost.
@@ -187,7 +202,7 @@ async fn until(wake: Option<Timestamp>) {
 
 fn look_anew(engine: &mut Engine, listener: &mut Listener) -> Vec<Effect> {
     let event = listener.look_anew(snapshot);
-    engine.handle(clock::now(), event)
+    handle(engine, event)
 }
 
 fn snapshot(view: &View) -> Event {
@@ -298,7 +313,15 @@ fn changes(group: &PlanGroup) -> Vec<PlacementChange> {
 }
 
 /// Commits in order and stops at the first that is not committed. The revision of the last one.
-async fn write(store: Arc<dyn Store>, txns: Result<Vec<Txn>, OpsError>) -> Result<Revision, String> {
+async fn write(store: Arc<dyn Store>, txns: Result<Vec<Txn>, OpsError>, tasks: Tasks) -> Result<Revision, String> {
+    let written = commit_all(&*store, txns).await;
+    if written.is_err() {
+        METRICS.not_written(tasks);
+    }
+    written
+}
+
+async fn commit_all(store: &dyn Store, txns: Result<Vec<Txn>, OpsError>) -> Result<Revision, String> {
     let mut last = Revision(0);
     for txn in txns.map_err(|err| err.to_string())? {
         match store.commit(&txn).await {

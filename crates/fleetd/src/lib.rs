@@ -16,6 +16,8 @@ pub mod guard;
 mod host;
 mod listen;
 mod logging;
+mod measured;
+mod metrics;
 pub mod parts;
 pub mod presence;
 pub mod view;

@@ -201,6 +201,7 @@ pub fn accepted(result: v2::ChangeResult) -> Result<v2::ChangeResult, CommandErr
         title: "it was refused without a reason".to_owned(),
         details: Vec::new(),
         hint: None,
+        request: None,
     });
     Err(CommandError::Refused { name: result.name, problem: Box::new(problem) })
 }

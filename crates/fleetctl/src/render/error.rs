@@ -121,6 +121,7 @@ mod tests {
             title: "unit file of a.service cannot be used".to_owned(),
             details: details.iter().map(|line| (*line).to_owned()).collect(),
             hint: hint.map(str::to_owned),
+            request: None,
         };
         let refused = |problem| CommandError::Refused { name: "a.service".to_owned(), problem: Box::new(problem) };
         check(

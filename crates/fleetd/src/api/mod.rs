@@ -9,6 +9,7 @@ mod changes;
 mod convert;
 mod machines;
 mod problem;
+mod request;
 mod server;
 mod tools;
 mod units;
@@ -20,9 +21,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::{HeaderValue, Method, StatusCode, Version, header};
-use axum::response::IntoResponse as _;
-use axum::routing::{get, patch, post};
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{any, get, patch, post};
 use fleet_api::v2;
 use fleet_core::model::{MachineId, Revision};
 use fleet_store::Store;
@@ -31,6 +33,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{ApiLimits, ConnectionLimits};
 use crate::host::Host;
 use crate::listen::Listener;
+use crate::metrics::{CONTENT_TYPE, METRICS};
 use crate::view::SharedView;
 use body::Bodies;
 use problem::{Refused, problem};
@@ -39,8 +42,8 @@ use problem::{Refused, problem};
 /// socket over a restart, so clients come before that. Less than clients wait for an answer, so that they hear why.
 const FIRST_LOOK_LIMIT: Duration = Duration::from_secs(5);
 
-/// What the header `Server` says.
-const SERVER: &str = concat!("fleetd/", env!("CARGO_PKG_VERSION"));
+/// Where the metrics are.
+const METRICS_PATH: &str = "/metrics";
 
 /// What the handlers share. Cheap to clone.
 #[derive(Clone)]
@@ -129,23 +132,20 @@ fn router(api: Api) -> Router {
         .route_layer(axum::middleware::from_fn_with_state(api.clone(), ready))
         .fallback(async || Refused(problem("not-found", 404, "there is nothing at this path")))
         .method_not_allowed_fallback(async || Refused(problem("bad-request", 405, "this path knows no such method")));
-    Router::new().nest(v2::PREFIX, v2).fallback(v1::answer).layer(axum::middleware::from_fn(every)).with_state(api)
+    Router::new()
+        .nest(v2::PREFIX, v2)
+        .route(METRICS_PATH, any(metrics))
+        .fallback(v1::answer)
+        .layer(axum::middleware::from_fn(request::every))
+        .with_state(api)
 }
 
-/// What every answer has, and what every request needs.
-async fn every(request: axum::extract::Request, next: axum::middleware::Next) -> axum::response::Response {
-    if request.version() == Version::HTTP_11 && !request.headers().contains_key(header::HOST) {
-        // RFC 9112, 3.2; so did the server of the original, before it looked at anything else.
-        return (StatusCode::BAD_REQUEST, "400 Bad Request: missing required Host header").into_response();
+/// `/metrics`, by any method, as in the original.
+async fn metrics(State(api): State<Api>) -> Response {
+    match METRICS.text(&api.view.read()) {
+        Ok(text) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response(),
+        Err(err) => Refused(problem("internal", 500, err.to_string())).into_response(),
     }
-    if request.uri().path() == "*" {
-        // `OPTIONS *`, which asks whether anybody is there; no other method goes with it.
-        let is_there = request.method() == Method::OPTIONS;
-        return if is_there { StatusCode::OK } else { StatusCode::BAD_REQUEST }.into_response();
-    }
-    let mut response = next.run(request).await;
-    response.headers_mut().insert(header::SERVER, HeaderValue::from_static(SERVER));
-    response
 }
 
 /// Lets a request to v2 wait for the first look at the store.

@@ -4,12 +4,18 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use fleet_api::v2;
 
+use super::request;
+
 /// A [`v2::Problem`] as a response.
 #[derive(Debug)]
 pub struct Refused(pub v2::Problem);
 
 impl IntoResponse for Refused {
-    fn into_response(self) -> Response {
+    fn into_response(mut self) -> Response {
+        self.0.request = request::current().map(Into::into);
+        if 500 <= self.0.status {
+            tracing::warn!(status = self.0.status, details = ?self.0.details, "{}", self.0.title);
+        }
         let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, axum::Json(self.0)).into_response();
         let problem = HeaderValue::from_static("application/problem+json");
@@ -20,7 +26,7 @@ impl IntoResponse for Refused {
 
 /// A problem without details.
 pub fn problem(kind: &str, status: u16, title: impl Into<String>) -> v2::Problem {
-    v2::Problem { kind: kind.to_owned(), status, title: title.into(), details: Vec::new(), hint: None }
+    v2::Problem { kind: kind.to_owned(), status, title: title.into(), details: Vec::new(), hint: None, request: None }
 }
 
 /// The caller's mistake.

@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::ConnectionLimits;
 use crate::listen::Listener;
+use crate::metrics::{Connected, METRICS};
 
 /// How long requests that are underway may take when the daemon ends. Writes take milliseconds, and a store that is away is not
 /// waited for longer than that; systemd gives a service 90 s to end.
@@ -38,18 +39,19 @@ const BUFFER_MIN: usize = 8 << 10;
 /// their answers.
 pub async fn serve(router: Router, listener: Listener, limits: ConnectionLimits, ending: CancellationToken) {
     match listener {
-        Listener::Unix(listener) => accept(listener, router, limits, ending).await,
+        Listener::Unix(listener) => accept("unix", listener, router, limits, ending).await,
         Listener::Tcp(listener) => {
             let at_once = listener.tap_io(|stream| {
                 // Small answers go out at once. A socket that refuses is as good, only slower.
                 let _ = stream.set_nodelay(true);
             });
-            accept(at_once, router, limits, ending).await;
+            accept("tcp", at_once, router, limits, ending).await;
         }
     }
 }
 
 async fn accept<L: axum::serve::Listener>(
+    socket: &'static str,
     mut listener: L,
     router: Router,
     limits: ConnectionLimits,
@@ -74,6 +76,7 @@ async fn accept<L: axum::serve::Listener>(
         };
         tokio::select! {
             (place, io) = next => {
+                let place = (place, METRICS.connection(socket));
                 connections.spawn(connection(io, place, router.clone(), http.clone(), limits, ending.clone()));
             }
             () = ending.cancelled() => break,
@@ -101,7 +104,7 @@ enum Phase {
 
 async fn connection<I: AsyncRead + AsyncWrite + Unpin>(
     io: I,
-    _place: OwnedSemaphorePermit,
+    _place: (OwnedSemaphorePermit, Connected),
     router: Router,
     http: http1::Builder,
     limits: ConnectionLimits,

@@ -4,6 +4,7 @@
 //! A row is a request and the answer to it. `~` is the prefix; what stands in `{}` beside it is the body of a `PUT` with the right
 //! content type. `wire` knows nothing of fleet.
 
+mod around;
 mod limits;
 mod rows;
 mod wire;

@@ -31,18 +31,23 @@ pub struct Answer {
 impl Address {
     /// A connection on which nothing takes longer than tests wait.
     pub fn connect(&self) -> Box<dyn Stream> {
-        match self {
+        self.try_connect().unwrap_or_else(|err| panic!("{self:?}: {err}"))
+    }
+
+    /// The same where nobody may listen.
+    pub fn try_connect(&self) -> std::io::Result<Box<dyn Stream>> {
+        Ok(match self {
             Address::Unix(path) => {
-                let stream = UnixStream::connect(path).unwrap_or_else(|err| panic!("{}: {err}", path.display()));
-                stream.set_read_timeout(Some(WAIT_LIMIT)).expect("a limit");
+                let stream = UnixStream::connect(path)?;
+                stream.set_read_timeout(Some(WAIT_LIMIT))?;
                 Box::new(stream)
             }
             Address::Tcp(address) => {
-                let stream = TcpStream::connect(address).unwrap_or_else(|err| panic!("{address}: {err}"));
-                stream.set_read_timeout(Some(WAIT_LIMIT)).expect("a limit");
+                let stream = TcpStream::connect(address)?;
+                stream.set_read_timeout(Some(WAIT_LIMIT))?;
                 Box::new(stream)
             }
-        }
+        })
     }
 
     /// Sends a request on a connection of its own. `text` is the request line without its version, headers if there are any,
