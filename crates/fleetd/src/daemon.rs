@@ -1,8 +1,9 @@
 //! Wiring: which part is started when, and what ends the process.
 
-use std::convert::Infallible;
+use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,13 +15,16 @@ use fleet_store::{Store, StoreError};
 use fleet_systemd::dbus::{Address, DbusManager, Dirs};
 use fleet_systemd::{ManagerError, UnitManager};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, MachineConfig, StoreAt, SystemdAt};
 use crate::host::Host;
 use crate::listen::{self, ListenError};
+use crate::logging::Verbosity;
 use crate::measured::Measured;
+use crate::reload::{Read, Reload};
 use crate::view::{Backoff, SharedView};
 use crate::{api, clock, descriptors, guard, parts};
 
@@ -30,6 +34,9 @@ const LOCK: &str = ".fleetd.lock";
 /// How long the machines may take to be present before the daemon calls itself ready without them. Usual are
 /// milliseconds; a machine whose systemd does not answer must not keep the others from being served.
 const PRESENT_LIMIT: Duration = Duration::from_secs(5);
+
+/// The watchdog hears from us so many times within its time, so that one that comes late is no death.
+const WATCHDOG_TURNS: u32 = 3;
 
 /// Why the daemon could not start.
 #[derive(Debug, thiserror::Error)]
@@ -58,10 +65,11 @@ pub enum DaemonError {
     Signals(#[source] std::io::Error),
 }
 
-/// Runs until SIGTERM or SIGINT. Units are left running.
-pub async fn run(config: Config) -> Result<(), DaemonError> {
+/// Runs until SIGTERM or SIGINT. Units are left running. At SIGHUP the configuration is read anew by `read`.
+pub async fn run(config: Config, read: Read, verbosity: Verbosity) -> Result<(), DaemonError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(DaemonError::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(DaemonError::Signals)?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(DaemonError::Signals)?;
     // At once: an upgrade may put another one in its place.
     let program = std::env::current_exe().map_err(DaemonError::Program)?;
     let program = program.to_string_lossy().into_owned();
@@ -76,7 +84,8 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
     let view = SharedView::new();
     let hosts = config.machines.iter().map(|machine| (machine.id.clone(), Host::new(machine))).collect();
     let ending = CancellationToken::new();
-    let api = api::Api::new(Arc::clone(&store), view.clone(), hosts).with(&config.api, ending.clone());
+    let api = api::Api::new(Arc::clone(&store), view.clone(), hosts).until(ending.clone());
+    api.set_limits(&config.api);
     let mut servers = JoinSet::new();
     for listener in listeners {
         servers.spawn(api::serve(api.clone(), listener));
@@ -84,20 +93,36 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
     // The boot tells this process's restart from another machine with the same ID: those two must not take the lead for
     // their own from each other.
     let id = config.machines.first().map_or_else(String::new, |machine| format!("{} {}", machine.id, boot_id()));
+    let mut records = BTreeMap::new();
     for machine in config.machines.iter().cloned() {
-        parts.spawn(serve_machine(machine, Arc::clone(&store), config.clone(), program.clone()));
+        let told = watch::Sender::new(record(&machine));
+        let machine_id = machine.id.clone();
+        parts.spawn(serve_machine(machine, told.subscribe(), Arc::clone(&store), settings(&config), program.clone()));
+        records.insert(machine_id, told);
     }
+    parts.spawn(tell_that_alive(view.clone()));
     let leader_id = (!config.disable_engine).then_some(id);
     parts::serve_cluster(&mut parts, store, view.clone(), settings(&config), leader_id);
-    tokio::select! {
-        _ = terminate.recv() => (),
-        _ = interrupt.recv() => (),
-        Some(ended) = parts.join_next() => {
-            // A part ends by itself only by a defect; systemd starts us anew, and units do not notice.
-            tracing::error!(?ended, "a part of fleetd ended; so does fleetd");
+    let mut up = pin!(tell_when_up(&view, &config.machines));
+    let mut is_up = false;
+    let reload = Reload { read, started: config.clone(), verbosity, api, records };
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            Some(ended) = parts.join_next() => {
+                // A part ends by itself only by a defect; systemd starts us anew, and units do not notice.
+                tracing::error!(?ended, "a part of fleetd ended; so does fleetd");
+                break;
+            }
+            Some(ended) = servers.join_next() => {
+                tracing::error!(?ended, "a server of the API ended; so does fleetd");
+                break;
+            }
+            () = &mut up, if !is_up => is_up = true,
+            // Not before systemd knows that it is up: both end with READY=1.
+            _ = hangup.recv(), if is_up => reload.carry_out(record),
         }
-        Some(ended) = servers.join_next() => tracing::error!(?ended, "a server of the API ended; so does fleetd"),
-        never = tell_when_up(&view, &config.machines) => match never {},
     }
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     tracing::info!("fleetd stops; units go on running");
@@ -109,7 +134,7 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
 
 /// Says that the daemon serves, as soon as it does; or after a while, because a store that is away may stay so for long, and
 /// systemd would take a daemon that waits for it for one that hangs.
-async fn tell_when_up(view: &SharedView, machines: &[MachineConfig]) -> Infallible {
+async fn tell_when_up(view: &SharedView, machines: &[MachineConfig]) {
     let mut waits_for = "the store to be read";
     let up = async {
         view.reached(Revision(0)).await;
@@ -124,7 +149,18 @@ async fn tell_when_up(view: &SharedView, machines: &[MachineConfig]) -> Infallib
     tracing::info!(version = env!("CARGO_PKG_VERSION"), machines = machines.join(","), "fleetd is up");
     // Nobody listens when systemd did not start us: no error.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-    std::future::pending().await
+}
+
+/// Tells systemd's watchdog, if there is one, that this process works: that its tasks run, and that the picture can be looked at.
+async fn tell_that_alive(view: SharedView) {
+    let Some(limit) = sd_notify::watchdog_enabled() else { return std::future::pending().await };
+    let mut turns = tokio::time::interval(limit / WATCHDOG_TURNS);
+    turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        turns.tick().await;
+        drop(view.read());
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
+    }
 }
 
 /// Makes sure that no other `fleetd` on this box drives the same machine: they would undo each other's work.
@@ -176,20 +212,30 @@ async fn listeners(config: &Config) -> Result<Vec<listen::Listener>, DaemonError
     Ok(listeners)
 }
 
-async fn serve_machine(machine: MachineConfig, store: Arc<dyn Store>, config: Config, program: String) {
-    let record = MachineRecord {
-        public_ip: if machine.public_ip.is_empty() { default_address() } else { machine.public_ip.clone() },
-        metadata: machine.metadata.clone(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        name: None,
-        boot_id: boot_id(),
-    };
+async fn serve_machine(
+    machine: MachineConfig,
+    record: watch::Receiver<MachineRecord>,
+    store: Arc<dyn Store>,
+    settings: parts::Settings,
+    program: String,
+) {
     let manager = connect(&machine).await;
     let guard = guard::Site {
         unit_text: guard::unit::text(&program, &machine.guard_folder_there),
         permit: Box::new(guard::PermitFile::new(machine.guard_folder())),
     };
-    parts::serve_machine(machine.id, record, store, manager, guard, settings(&config)).await;
+    parts::serve_machine(machine.id, record, store, manager, guard, settings).await;
+}
+
+/// What a machine tells of itself.
+fn record(machine: &MachineConfig) -> MachineRecord {
+    MachineRecord {
+        public_ip: if machine.public_ip.is_empty() { default_address() } else { machine.public_ip.clone() },
+        metadata: machine.metadata.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        name: None,
+        boot_id: boot_id(),
+    }
 }
 
 fn settings(config: &Config) -> parts::Settings {

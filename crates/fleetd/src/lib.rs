@@ -20,6 +20,7 @@ mod measured;
 mod metrics;
 pub mod parts;
 pub mod presence;
+mod reload;
 pub mod view;
 
 use std::process::ExitCode;
@@ -36,13 +37,15 @@ pub fn main() -> ExitCode {
             Err(err) => fail(&err),
         };
     }
-    let config = config::Settings::collect(args.config.as_deref(), std::env::vars(), args.flags)
-        .and_then(config::Settings::check);
-    let config = match config {
+    let read: reload::Read = Box::new(move || {
+        config::Settings::collect(args.config.as_deref(), std::env::vars(), args.flags.clone())
+            .and_then(config::Settings::check)
+    });
+    let config = match read() {
         Ok(config) => config,
         Err(err) => return fail(&err),
     };
-    logging::start(config.verbosity);
+    let verbosity = logging::start(config.verbosity);
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
@@ -50,7 +53,7 @@ pub fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(err) => return fail(&err),
     };
-    match runtime.block_on(daemon::run(config)) {
+    match runtime.block_on(daemon::run(config, read, verbosity)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(err) => fail(&err),
     }

@@ -47,10 +47,10 @@ pub fn serve_cluster(
     }
 }
 
-/// Makes one machine present and drives its systemd, until dropped.
+/// Makes one machine present, as `record` tells of it at any time, and drives its systemd, until dropped.
 pub async fn serve_machine(
     machine: MachineId,
-    record: MachineRecord,
+    record: watch::Receiver<MachineRecord>,
     store: Arc<dyn Store>,
     manager: Arc<dyn UnitManager>,
     guard: guard::Site,

@@ -28,7 +28,8 @@ pub struct Presence {
 /// What a machine needs to become present.
 struct Seat {
     machine: MachineId,
-    record: MachineRecord,
+    /// What is told of it, which may change.
+    record: watch::Receiver<MachineRecord>,
     ttl: Duration,
     boot_clock: BootClock,
     store: Arc<dyn Store>,
@@ -46,7 +47,7 @@ impl Presence {
     /// Announces the machine, however long that takes.
     pub async fn announce(
         machine: MachineId,
-        record: MachineRecord,
+        record: watch::Receiver<MachineRecord>,
         ttl: Duration,
         boot_clock: BootClock,
         store: Arc<dyn Store>,
@@ -68,13 +69,30 @@ impl Presence {
 
     /// Keeps it alive.
     pub async fn keep(self) {
-        let Presence { seat, lease, until } = self;
+        let Presence { mut seat, lease, until } = self;
         let mut backoff = Backoff::up_to(seat.ttl / RENEWALS_PER_TTL / 2);
         let mut renewals = tokio::time::interval(seat.ttl / RENEWALS_PER_TTL);
         renewals.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut told = true;
         loop {
-            renewals.tick().await;
+            tokio::select! {
+                _ = renewals.tick() => (),
+                () = changed(&mut seat.record) => told = false,
+            }
             let current = *lease.borrow();
+            if !told {
+                match seat.tell(current).await {
+                    Ok(()) => {
+                        told = true;
+                        tracing::info!(machine = %seat.machine, "the machine's record was changed");
+                    }
+                    // With the next renewal it is tried again.
+                    Err(Out::Failed(reason)) => {
+                        tracing::warn!(machine = %seat.machine, reason, "cannot change the machine's record yet");
+                    }
+                    Err(Out::Taken(other, _)) => seat.refuse(&other),
+                }
+            }
             // Before it is sent: however late the answer is, the lease lives at least so long.
             let renewed = Until { lease: current, at: (seat.boot_clock)().plus(seat.ttl) };
             match seat.store.keep_alive(current).await {
@@ -96,6 +114,13 @@ impl Presence {
                 }
             }
         }
+    }
+}
+
+/// Waits for a change. There is none any more when nobody is left who could make one.
+async fn changed(record: &mut watch::Receiver<MachineRecord>) {
+    if record.changed().await.is_err() {
+        std::future::pending().await
     }
 }
 
@@ -123,19 +148,10 @@ impl Seat {
 
     async fn try_take(&self) -> Result<Until, Out> {
         let failed = |err: StoreError| Out::Failed(err.to_string());
-        let snapshot = self.store.read(&Key::Machine(self.machine.clone()).one()).await.map_err(failed)?;
-        let seen = match snapshot.kvs.first() {
-            None => None,
-            Some(kv) => match MachineRecord::decode(&kv.value) {
-                Ok(other) if !self.was(&other) => return Err(Out::Taken(other, snapshot.revision)),
-                Ok(_) | Err(_) => Some(kv.mod_revision),
-            },
-        };
+        let seen = self.seen().await?;
         let at = (self.boot_clock)().plus(self.ttl);
         let lease = self.store.grant(self.ttl).await.map_err(failed)?;
-        let txn =
-            ops::announce(&self.machine, &self.record, lease, seen).map_err(|err| Out::Failed(err.to_string()))?;
-        match self.store.commit(&txn).await.map_err(failed)? {
+        match self.announce(lease, seen).await? {
             TxnOutcome::Committed(_) => Ok(Until { lease, at }),
             TxnOutcome::Conflict(_) => {
                 self.store.revoke(lease).await.map_err(failed)?;
@@ -144,16 +160,43 @@ impl Seat {
         }
     }
 
+    /// Changes what is told of the machine, on the lease that it has.
+    async fn tell(&self, lease: LeaseId) -> Result<(), Out> {
+        let seen = self.seen().await?;
+        match self.announce(lease, seen).await? {
+            TxnOutcome::Committed(_) => Ok(()),
+            TxnOutcome::Conflict(_) => Err(Out::Failed("its record changed meanwhile".to_owned())),
+        }
+    }
+
+    /// The revision of the machine's record, if there is one and it is not another machine's.
+    async fn seen(&self) -> Result<Option<Revision>, Out> {
+        let failed = |err: StoreError| Out::Failed(err.to_string());
+        let snapshot = self.store.read(&Key::Machine(self.machine.clone()).one()).await.map_err(failed)?;
+        let Some(kv) = snapshot.kvs.first() else { return Ok(None) };
+        match MachineRecord::decode(&kv.value) {
+            Ok(other) if !self.was(&other) => Err(Out::Taken(other, snapshot.revision)),
+            Ok(_) | Err(_) => Ok(Some(kv.mod_revision)),
+        }
+    }
+
+    async fn announce(&self, lease: LeaseId, seen: Option<Revision>) -> Result<TxnOutcome, Out> {
+        let record = self.record.borrow().clone();
+        let txn = ops::announce(&self.machine, &record, lease, seen).map_err(|err| Out::Failed(err.to_string()))?;
+        self.store.commit(&txn).await.map_err(|err| Out::Failed(err.to_string()))
+    }
+
     /// Whether a record is this machine's own, of an earlier `fleetd`.
     fn was(&self, other: &MachineRecord) -> bool {
-        !other.boot_id.is_empty() && other.boot_id == self.record.boot_id
+        !other.boot_id.is_empty() && other.boot_id == self.record.borrow().boot_id
     }
 
     fn refuse(&self, other: &MachineRecord) {
+        let own = self.record.borrow();
         tracing::error!(
             machine = %self.machine,
-            here = self.record.public_ip,
-            boot_here = self.record.boot_id,
+            here = own.public_ip,
+            boot_here = own.boot_id,
             there = other.public_ip,
             boot_there = other.boot_id,
             "machine ID {} is in use by the machine at {}; this one, at {}, stays out. If that is this machine before its \
@@ -161,7 +204,7 @@ impl Seat {
              /etc/machine-id: remove the file, run systemd-machine-id-setup, reboot",
             self.machine,
             or_unknown(&other.public_ip),
-            or_unknown(&self.record.public_ip),
+            or_unknown(&own.public_ip),
             self.ttl.as_secs(),
         );
     }

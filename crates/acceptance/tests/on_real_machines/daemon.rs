@@ -1,5 +1,6 @@
 //! `fleetd` itself: bad configurations, a second one, sockets from systemd, readiness, and its end.
 
+use std::io::{Read as _, Write as _};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -208,6 +209,83 @@ fn it_says_when_it_is_ready_and_leaves_units_running() {
     assert_eq!(units.map(|unit| main_pid(&world, unit)), before);
     for unit in units {
         world.wait_active(unit, "active");
+    }
+}
+
+/// SIGHUP puts into force what can be reloaded, says what waits for a restart, keeps what was in force when the file is wrong, and
+/// touches neither units nor connections.
+#[test]
+fn the_configuration_is_reloaded() {
+    let mut world = World::new(1);
+    let desk = world.desk();
+    desk.write("stays.service", "[Service]\nExecStart=/bin/sleep infinity\n");
+    desk.write("ssd.service", "[Service]\nExecStart=/bin/sleep infinity\n[X-Fleet]\nMachineMetadata=disk=ssd\n");
+    desk.ok("fleetctl start stays.service && fleetctl start --no-block ssd.service");
+    let before = main_pid(&world, "stays.service");
+    world.cluster().stop_fleetd().expect("fleetd stops");
+    let path = desk.path().join("notify");
+    let notify = UnixDatagram::bind(&path).expect("our folder");
+    notify.set_read_timeout(Some(WAIT_LIMIT)).expect("a limit that is not zero");
+    let mut command = Command::new(program("fleetd"));
+    command.arg("--config").arg(world.fleetd_config()).env("NOTIFY_SOCKET", &path);
+    let log = desk.path().join("reload.log");
+    let daemon = start(command, &log);
+    hear(&notify, "READY=1");
+    let mut open = UnixStream::connect(world.dir().join("fleet.sock")).expect("fleetd listens");
+
+    let file = std::fs::read_to_string(world.fleetd_config()).expect("the configuration is there");
+    let machines_path = world.dir().join("machines.toml");
+    let machines = std::fs::read_to_string(&machines_path).expect("the machines are there");
+    let reload = |keys: &str| {
+        std::fs::write(world.fleetd_config(), format!("{file}\n{keys}")).expect("our file");
+        kill(pid_of(&daemon.0), Signal::SIGHUP).expect("it runs");
+        hear(&notify, "RELOADING=1");
+        hear(&notify, "READY=1");
+        std::fs::read_to_string(&log).expect("the log is there")
+    };
+    assert!(machines.contains("[machine.metadata]"), "{machines}");
+    std::fs::write(&machines_path, machines.replace("[machine.metadata]", "[machine.metadata]\ndisk = \"ssd\""))
+        .expect("our file");
+    let said = reload("verbosity = 1\ntoken_limit = 1\nslices = 3\nagent_ttl = 20s");
+    assert!(said.contains("fleetd has to be started anew for agent_ttl, slices"), "{said}");
+    assert!(said.contains("the configuration was read anew reloaded=\"token_limit verbosity\""), "{said}");
+    // Its metadata have come to the cluster, and so the unit that waited for them to the machine.
+    world.wait_active("ssd.service", "active");
+    let page =
+        || desk.ok("curl --silent --unix-socket $(echo $FLEETCTL_ENDPOINT | sed s,unix://,,) http://x/fleet/v1/units");
+    assert!(page().starts_with(r#"{"nextPageToken":"AQACAA==""#), "{}", page());
+    assert!(
+        std::fs::read_to_string(&log).expect("the log is there").contains("answered"),
+        "verbosity 1 tells of requests"
+    );
+
+    let said = reload("token_limit = none");
+    let wrong = "the configuration cannot be used, so all stays as it was: token_limit = `none` (";
+    assert!(said.contains(wrong), "{said}");
+    assert!(page().starts_with(r#"{"nextPageToken":"AQACAA==""#), "{}", page());
+
+    open.write_all(b"GET /fleet/v1/machines HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        .expect("it is still open");
+    let mut answer = String::new();
+    open.read_to_string(&mut answer).expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains(r#""disk":"ssd""#), "{answer}");
+    assert_eq!(main_pid(&world, "stays.service"), before);
+}
+
+/// systemd's watchdog hears that it works.
+#[test]
+fn it_tells_the_watchdog() {
+    let mut world = World::new(1);
+    let desk = world.desk();
+    world.cluster().stop_fleetd().expect("fleetd stops");
+    let path = desk.path().join("notify");
+    let notify = UnixDatagram::bind(&path).expect("our folder");
+    notify.set_read_timeout(Some(WAIT_LIMIT)).expect("a limit that is not zero");
+    let mut command = Command::new(program("fleetd"));
+    command.arg("--config").arg(world.fleetd_config()).env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "300000");
+    let _daemon = start(command, &desk.path().join("watchdog.log"));
+    for _ in 0..3 {
+        hear(&notify, "WATCHDOG=1");
     }
 }
 

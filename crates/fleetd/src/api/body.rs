@@ -114,7 +114,7 @@ impl FromRequest<Api> for Held {
 
     async fn from_request(request: Request, api: &Api) -> Result<Held, Refused> {
         let (parts, body) = request.into_parts();
-        let held = api.bodies.read(&parts.headers, body).await;
+        let held = api.limits().bodies.read(&parts.headers, body).await;
         held.map_err(|err| {
             let kind = match err {
                 BodyError::TooLarge { .. } => "too-large",

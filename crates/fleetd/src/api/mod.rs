@@ -17,7 +17,7 @@ mod v1;
 mod watch;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use axum::Router;
@@ -52,14 +52,14 @@ pub struct Api {
     view: SharedView,
     hosts: Arc<BTreeMap<MachineId, Host>>,
     writing: Arc<tokio::sync::Mutex<()>>,
-    bodies: Bodies,
-    limits: Limits,
+    limits: Arc<RwLock<Limits>>,
     ending: CancellationToken,
 }
 
-/// What handlers look up of [`ApiLimits`].
-#[derive(Clone, Copy, Debug)]
+/// [`ApiLimits`] in force.
+#[derive(Clone, Debug)]
 struct Limits {
+    bodies: Bodies,
     /// Entries on a page of v1.
     page: u16,
     /// Options of one unit in v1.
@@ -67,24 +67,35 @@ struct Limits {
     connections: ConnectionLimits,
 }
 
+impl Limits {
+    fn of(limits: &ApiLimits) -> Limits {
+        let ApiLimits { page, body_bytes, body_timeout, options, connections } = *limits;
+        Limits { bodies: Bodies::new(body_bytes, body_timeout), page, options, connections }
+    }
+}
+
 impl Api {
     /// An API over this store and picture, with the limits that are in force when nothing is configured; `hosts` are the machines
     /// whose tools can be asked from here.
     pub fn new(store: Arc<dyn Store>, view: SharedView, hosts: BTreeMap<MachineId, Host>) -> Api {
         let (writing, ending) = (Arc::default(), CancellationToken::new());
-        let (bodies, limits) = Api::of_limits(&ApiLimits::default());
-        Api { store, view, hosts: Arc::new(hosts), writing, bodies, limits, ending }
+        let limits = Arc::new(RwLock::new(Limits::of(&ApiLimits::default())));
+        Api { store, view, hosts: Arc::new(hosts), writing, limits, ending }
     }
 
-    /// The same with other limits. It ends when `ending` is cancelled.
-    pub(crate) fn with(self, limits: &ApiLimits, ending: CancellationToken) -> Api {
-        let (bodies, limits) = Api::of_limits(limits);
-        Api { bodies, limits, ending, ..self }
+    /// The same with an end: it ends when `ending` is cancelled.
+    pub(crate) fn until(self, ending: CancellationToken) -> Api {
+        Api { ending, ..self }
     }
 
-    fn of_limits(limits: &ApiLimits) -> (Bodies, Limits) {
-        let bodies = Bodies::new(limits.body_bytes, limits.body_timeout);
-        (bodies, Limits { page: limits.page, options: limits.options, connections: limits.connections })
+    /// Puts other limits into force, for requests and connections that come from now on. How many connections there may be is
+    /// settled when a socket begins to be served.
+    pub(crate) fn set_limits(&self, limits: &ApiLimits) {
+        *self.limits.write().unwrap_or_else(PoisonError::into_inner) = Limits::of(limits);
+    }
+
+    fn limits(&self) -> Limits {
+        self.limits.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Waits until the API ends. Answers without an end of their own end with it.
@@ -113,8 +124,8 @@ impl Api {
 
 /// Serves one socket until the API ends, and the requests that are underway then.
 pub async fn serve(api: Api, listener: Listener) {
-    let (limits, ending) = (api.limits.connections, api.ending.clone());
-    server::serve(router(api), listener, limits, ending).await;
+    let ending = api.ending.clone();
+    server::serve(router(api.clone()), listener, move || api.limits().connections, ending).await;
 }
 
 fn router(api: Api) -> Router {

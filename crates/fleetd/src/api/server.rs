@@ -37,7 +37,12 @@ const BUFFER_MIN: usize = 8 << 10;
 
 /// Serves one socket until `ending` is cancelled; then takes no more connections and ends those that are there as soon as they have
 /// their answers.
-pub async fn serve(router: Router, listener: Listener, limits: ConnectionLimits, ending: CancellationToken) {
+pub async fn serve(
+    router: Router,
+    listener: Listener,
+    limits: impl Fn() -> ConnectionLimits,
+    ending: CancellationToken,
+) {
     match listener {
         Listener::Unix(listener) => accept("unix", listener, router, limits, ending).await,
         Listener::Tcp(listener) => {
@@ -54,21 +59,18 @@ async fn accept<L: axum::serve::Listener>(
     socket: &'static str,
     mut listener: L,
     router: Router,
-    limits: ConnectionLimits,
+    limits: impl Fn() -> ConnectionLimits,
     ending: CancellationToken,
 ) {
-    let mut http = http1::Builder::new();
-    // Times are ours to watch: hyper knows only one for both.
-    http.header_read_timeout(None)
-        .max_header_size(limits.header_bytes)
-        .max_buf_size(limits.header_bytes.max(BUFFER_MIN));
-    let places = Arc::new(Semaphore::new(limits.connections));
+    let n_places = limits().connections;
+    let places = Arc::new(Semaphore::new(n_places));
     // Dropped with this future, and so ended.
     let mut connections = JoinSet::new();
     loop {
         if places.available_permits() == 0 {
-            let n = limits.connections;
-            tracing::warn!("{n} connections to one socket (api_connections): others wait until one of them ends");
+            tracing::warn!(
+                "{n_places} connections to one socket (api_connections): others wait until one of them ends"
+            );
         }
         let next = async {
             let place = Arc::clone(&places).acquire_owned().await;
@@ -77,7 +79,7 @@ async fn accept<L: axum::serve::Listener>(
         tokio::select! {
             (place, io) = next => {
                 let place = (place, METRICS.connection(socket));
-                connections.spawn(connection(io, place, router.clone(), http.clone(), limits, ending.clone()));
+                connections.spawn(connection(io, place, router.clone(), limits(), ending.clone()));
             }
             () = ending.cancelled() => break,
         }
@@ -106,7 +108,6 @@ async fn connection<I: AsyncRead + AsyncWrite + Unpin>(
     io: I,
     _place: (OwnedSemaphorePermit, Connected),
     router: Router,
-    http: http1::Builder,
     limits: ConnectionLimits,
     ending: CancellationToken,
 ) {
@@ -120,6 +121,11 @@ async fn connection<I: AsyncRead + AsyncWrite + Unpin>(
         let response = router.call(request);
         async move { Ok::<_, Infallible>(response.await?.map(|body| Answer { body, _underway: underway })) }
     });
+    let mut http = http1::Builder::new();
+    // Times are ours to watch: hyper knows only one for both.
+    http.header_read_timeout(None)
+        .max_header_size(limits.header_bytes)
+        .max_buf_size(limits.header_bytes.max(BUFFER_MIN));
     let mut serving = pin!(http.serve_connection(io, service));
     let overdue = tokio::select! {
         ended = serving.as_mut() => return told(ended),

@@ -81,3 +81,17 @@ pub const KEYS: &[Key] = &[
     ignored("verify_units", "the original had dropped it, too"),
     ignored("authorized_keys_file", "the original had dropped it, too"),
 ];
+
+/// The keys that SIGHUP puts into force. Of all others it says that they wait for the next start.
+pub const RELOADED: [&str; 10] = [
+    "verbosity",
+    "public_ip",
+    "metadata",
+    "token_limit",
+    "api_header_bytes",
+    "api_header_timeout",
+    "api_idle_timeout",
+    "api_body_bytes",
+    "api_body_timeout",
+    "api_options",
+];

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use api::{ApiLimits, ConnectionLimits};
-pub use keys::{KEYS, Key, Role};
+pub use keys::{KEYS, Key, RELOADED, Role};
 pub use machines::{MachineConfig, MachinesError, SystemdAt};
 pub use store::StoreAt;
 
@@ -51,8 +51,28 @@ pub struct Config {
     pub resync_interval: Duration,
     /// What requests may take.
     pub api: ApiLimits,
+    /// All keys as they were said.
+    pub values: Values,
     /// What an operator should know about the configuration.
     pub warnings: Vec<String>,
+}
+
+/// Every key with its value as it was said, or its default.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Values(BTreeMap<&'static str, String>);
+
+impl Values {
+    /// The keys whose values differ.
+    pub fn differing(&self, other: &Values) -> Vec<&'static str> {
+        self.0.iter().filter(|(key, value)| other.0.get(*key) != Some(*value)).map(|(key, _)| *key).collect()
+    }
+}
+
+/// Without the values: some are secret.
+impl fmt::Debug for Values {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
 }
 
 /// One address of the API.
@@ -219,9 +239,15 @@ impl Settings {
                 Ok(interval)
             })?,
             api: self.api()?,
+            values: self.values(),
             warnings: std::mem::take(&mut self.warnings),
         };
         Ok(config)
+    }
+
+    fn values(&self) -> Values {
+        let value = |key: &Key| self.get(key.name).map_or(key.default, |(value, _)| value).to_owned();
+        Values(KEYS.iter().filter(|key| key.role == Role::Used).map(|key| (key.name, value(key))).collect())
     }
 
     fn path(&self, name: &'static str) -> Option<PathBuf> {
@@ -370,6 +396,23 @@ mod tests {
         for (file, environment, expected) in rows {
             assert_eq!(settings(file, environment, &[]).map(|_| ()), Err((*expected).to_owned()), "{file}");
         }
+    }
+
+    #[test]
+    fn what_can_be_reloaded_is_in_force_somewhere() {
+        for name in RELOADED {
+            assert!(KEYS.iter().any(|key| key.name == name && key.role == Role::Used), "{name}");
+        }
+    }
+
+    #[test]
+    fn differing_values_are_found_and_not_shown() {
+        let config = |file| settings(file, &[], &[]).expect("a config");
+        let (one, other) =
+            (config("etcd_username=u\netcd_password=one"), config("etcd_username=u\netcd_password=two\nslices=1"));
+        assert_eq!(one.values.differing(&other.values), ["etcd_password", "slices"]);
+        assert_eq!(one.values.differing(&one.values), [""; 0]);
+        assert!(!format!("{:?}", one.values).contains("one"));
     }
 
     #[test]

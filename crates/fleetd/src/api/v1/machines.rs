@@ -15,7 +15,7 @@ use crate::api::{Api, convert};
 
 /// `GET /machines`.
 pub async fn list(api: &Api, query: &str) -> Result<Response, Refused> {
-    let page = Page::asked(query, api.limits.page).map_err(|err| Refused::bad_request(err.to_string()))?;
+    let page = Page::asked(query, api.limits().page).map_err(|err| Refused::bad_request(err.to_string()))?;
     api.ready().await?;
     let view = api.view.read();
     let machine = |id: &MachineId| v1::Machine {
@@ -30,7 +30,7 @@ pub async fn list(api: &Api, query: &str) -> Result<Response, Refused> {
 /// `PATCH /machines`: a list of operations, of which one that is wrong is the end of all.
 pub async fn patch(api: &Api, request: Request) -> Result<Response, Refused> {
     let (parts, body) = request.into_parts();
-    let body = api.bodies.read(&parts.headers, body).await?;
+    let body = api.limits().bodies.read(&parts.headers, body).await?;
     let ops = decode::patch(&body).map_err(|err| Refused::bad_request(err.to_string()))?;
     let changes = ops.iter().map(change).collect::<Result<Vec<_>, _>>().map_err(Refused::bad_request)?;
     api.ready().await?;

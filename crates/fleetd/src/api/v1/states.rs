@@ -13,7 +13,7 @@ use crate::api::Api;
 
 /// `GET /state?machineID=ID&unitName=NAME`: both are whole and exact; an empty one is none.
 pub async fn list(api: &Api, query: &str) -> Result<Response, Refused> {
-    let page = Page::asked(query, api.limits.page).map_err(|err| Refused::bad_request(err.to_string()))?;
+    let page = Page::asked(query, api.limits().page).map_err(|err| Refused::bad_request(err.to_string()))?;
     let filter = |name| values(query, name).next().filter(|value| !value.is_empty());
     let (wanted_machine, wanted_unit) = (filter("machineID"), filter("unitName"));
     api.ready().await?;

@@ -16,7 +16,7 @@ use crate::api::{Api, convert};
 
 /// `GET /units`.
 pub async fn list(api: &Api, query: &str) -> Result<Response, Refused> {
-    let page = Page::asked(query, api.limits.page).map_err(|err| Refused::bad_request(err.to_string()))?;
+    let page = Page::asked(query, api.limits().page).map_err(|err| Refused::bad_request(err.to_string()))?;
     api.ready().await?;
     let view = api.view.read();
     let units = page.cut(view.units().iter()).map(|(name, record)| unit(&view, name, record)).collect();
@@ -48,8 +48,8 @@ pub async fn destroy(api: &Api, name: &str) -> Result<Response, Refused> {
 pub async fn put(api: &Api, name: &str, request: Request) -> Result<Response, Refused> {
     let (parts, body) = request.into_parts();
     check_content_type(&parts.headers)?;
-    let body = api.bodies.read(&parts.headers, body).await?;
-    let body = decode::put(&body, api.limits.options)
+    let body = api.limits().bodies.read(&parts.headers, body).await?;
+    let body = decode::put(&body, api.limits().options)
         .map_err(|err| Refused::bad_request(format!("unable to decode body: {err}")))?;
     if !body.name.is_empty() && body.name != name {
         let other = &body.name;
