@@ -1,30 +1,31 @@
-//! Several machines and the one `fleetd` that serves them.
+//! Several machines and what serves them: one `fleetd` with a store of its own, or a `fleetd` each and one etcd.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::time::{Duration, Instant};
 
-use nix::sys::signal::Signal;
 use serde::Serialize;
 use tempfile::TempDir;
 
 use crate::cell::{Cell, Folders};
+use crate::daemon::Daemon;
+use crate::etcd::Etcd;
 use crate::host::Host;
 use crate::lock::{IN_USE_LIMIT, Lock};
-use crate::process::{Process, Readiness, check_socket_path, not_ready};
+use crate::machine::join;
+use crate::process::check_socket_path;
 use crate::spec::check_all;
 use crate::{DevError, Machine, MachineSpec};
 
-/// How long `fleetd` may take from its start to `READY=1`.
-pub const FLEETD_READY_LIMIT: Duration = Duration::from_secs(30);
-
-/// How long `fleetd` may take to end in order, before it is killed.
-pub const FLEETD_STOP_LIMIT: Duration = Duration::from_secs(10);
-
-/// Variables that would overrule the keys of our configuration file; people have them set for other clusters.
-const CONFIG_VARIABLES: [&str; 4] = ["FLEET_MACHINES_FILE", "FLEET_STORE", "FLEET_STORE_PATH", "FLEET_LISTEN"];
+/// Where a cluster's memory is, and with that how many `fleetd` serve it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ClusterStore {
+    /// A file; one `fleetd` serves all machines.
+    #[default]
+    Embedded,
+    /// An etcd of its own on this box; each machine has a `fleetd`.
+    Etcd,
+}
 
 /// What a cluster is to be.
 #[derive(Clone, Debug)]
@@ -36,26 +37,22 @@ pub struct ClusterSpec {
     pub dir: Option<PathBuf>,
     /// The program `fleetd`.
     pub fleetd: PathBuf,
+    /// Where the cluster's memory is.
+    pub store: ClusterStore,
 }
 
 /// A running cluster. Dropping it takes it down.
 #[derive(Debug)]
 pub struct Cluster {
     // The order of the fields is the order in which a drop takes them down.
-    fleetd: Option<Fleetd>,
+    /// Never empty. The first serves `m1`.
+    fleetds: Vec<Daemon>,
     machines: Vec<Machine>,
+    etcd: Option<Etcd>,
     dir: PathBuf,
-    program: PathBuf,
-    host: Host,
-    /// Has no processes: it removes the folder when it is a temporary one, and the socket when not.
+    /// Has no processes: it removes the folder when it is a temporary one, and the sockets when not.
     folder: Option<Cell>,
     _lock: Lock,
-}
-
-#[derive(Debug)]
-struct Fleetd {
-    process: Process,
-    cell: Cell,
 }
 
 /// One `[[machine]]` of `machines.toml`, the file that tells one `fleetd` of its machines. A promise to `fleetd`.
@@ -81,13 +78,14 @@ struct MachinesFile<'a> {
 }
 
 impl Cluster {
-    /// Brings up the machines in parallel, then `fleetd`; returns when it says that it is ready.
+    /// Brings up the machines in parallel, and etcd if it is the store, then each `fleetd`; returns when all say that they are
+    /// ready.
     ///
     /// # Errors
-    /// As [`Machine::start_all`]; [`DevError::NotReady`] with the end of `fleetd`'s log. Whatever had been made is
-    /// removed again.
+    /// As [`Machine::start_all`]; [`DevError::NotReady`] with the end of the log of etcd or a `fleetd`. Whatever had been
+    /// made is removed again.
     pub fn start(spec: ClusterSpec) -> Result<Cluster, DevError> {
-        let ClusterSpec { machines, dir, fleetd: program } = spec;
+        let ClusterSpec { machines, dir, fleetd: program, store } = spec;
         check_all(&machines)?;
         let host = Host::look()?;
         let mut temporary = None;
@@ -104,25 +102,36 @@ impl Cluster {
             }
         };
         let lock = Lock::take(&dir.join("cluster.lock"), IN_USE_LIMIT)?;
-        let mut remove = vec![dir.join("fleet.sock")];
+        let new = |folder: PathBuf| Daemon::new(folder, program.clone(), host.clone());
+        let fleetds: Vec<Daemon> = match store {
+            ClusterStore::Embedded => vec![new(dir.clone())],
+            ClusterStore::Etcd => {
+                machines.iter().map(|machine| new(dir.join(format!("fleetd-{}", machine.name)))).collect()
+            }
+        };
+        let mut remove: Vec<PathBuf> = fleetds.iter().map(Daemon::socket).collect();
         let home = if temporary.is_some() { Folders::Remove } else { Folders::Keep };
         remove.extend(temporary.is_some().then(|| dir.clone()));
         let folder = Some(Cell::open(&host, "the cluster's folder", &remove, Some(&lock))?);
         // From here on that cell's warden removes it, also if we are killed.
         let _path = temporary.map(TempDir::keep);
-        let mut cluster = Cluster { fleetd: None, machines: Vec::new(), dir, program, host, folder, _lock: lock };
-        check_socket_path(&cluster.socket())?;
+        let mut cluster = Cluster { fleetds, machines: Vec::new(), etcd: None, dir, folder, _lock: lock };
+        for fleetd in &cluster.fleetds {
+            check_socket_path(&fleetd.socket())?;
+        }
+        if let (ClusterStore::Etcd, Some(first)) = (store, machines.first()) {
+            cluster.etcd = Some(Etcd::start(&host, &cluster.dir, first.address)?);
+        }
         cluster.machines = Machine::start_all_in(machines, &cluster.dir, home)?;
-        cluster.write_machines_file()?;
-        cluster.write_config_file()?;
+        cluster.configure()?;
         cluster.start_fleetd()?;
         Ok(cluster)
     }
 
-    /// What `fleetctl --endpoint` takes: `unix://DIR/fleet.sock`.
+    /// What `fleetctl --endpoint` takes: `unix://DIR/fleet.sock`. Where each machine has a `fleetd`, that of the first.
     #[must_use]
     pub fn endpoint(&self) -> String {
-        format!("unix://{}", self.socket().display())
+        self.first().endpoint()
     }
 
     /// The folder in which everything of this cluster lies.
@@ -131,22 +140,39 @@ impl Cluster {
         &self.dir
     }
 
-    /// What `fleetd` printed: its log, over all restarts.
+    /// What the first `fleetd` printed: its log, over all restarts.
     #[must_use]
     pub fn fleetd_log(&self) -> PathBuf {
-        self.dir.join("fleetd.log")
+        self.first().log()
     }
 
-    /// `fleetd`'s configuration file, written before its first start.
+    /// The first `fleetd`'s configuration file, written before its first start.
     #[must_use]
     pub fn fleetd_config(&self) -> PathBuf {
-        self.dir.join("fleet.conf")
+        self.first().config()
     }
 
-    /// The process id of `fleetd`; `None` while it does not run.
+    /// The process id of the first `fleetd`; `None` while it does not run.
     #[must_use]
     pub fn fleetd_pid(&self) -> Option<u32> {
-        self.fleetd.as_ref().filter(|fleetd| fleetd.process.exited().is_none()).map(|fleetd| fleetd.process.pid())
+        self.first().pid()
+    }
+
+    /// Each `fleetd`: one, or that of each machine in their order.
+    #[must_use]
+    pub fn fleetds(&self) -> &[Daemon] {
+        &self.fleetds
+    }
+
+    /// The same, to kill and start them one by one.
+    pub fn fleetds_mut(&mut self) -> &mut [Daemon] {
+        &mut self.fleetds
+    }
+
+    /// The cluster's etcd, if that is its store.
+    #[must_use]
+    pub fn etcd(&self) -> Option<&Etcd> {
+        self.etcd.as_ref()
     }
 
     /// The machines, in the order of the spec.
@@ -164,49 +190,23 @@ impl Cluster {
         machine.ok_or_else(|| DevError::NoMachine { name: name.to_owned() })
     }
 
-    /// Starts `fleetd` if it does not run; returns when it is ready.
+    /// Starts each `fleetd` that does not run; returns when all are ready.
     ///
     /// # Errors
     /// [`DevError::Program`], [`DevError::NotReady`].
     pub fn start_fleetd(&mut self) -> Result<(), DevError> {
-        if self.fleetd_pid().is_some() {
-            return Ok(());
-        }
-        self.end_fleetd(None)?; // What is left of one that ended by itself.
-        let cell = Cell::open(&self.host, "fleetd", &[], None)?;
-        let ready = Readiness::bind(self.dir.join("fleetd.ready"))?;
-        let log_path = self.fleetd_log();
-        let log = File::options().create(true).append(true).open(&log_path);
-        let log = log.map_err(DevError::file("cannot open", &log_path))?;
-        let log_too = log.try_clone().map_err(DevError::file("cannot duplicate", &log_path))?;
-
-        let deadline = Instant::now() + FLEETD_READY_LIMIT;
-        let mut command = cell.command(&self.program.to_string_lossy());
-        command.arg("--config").arg(self.fleetd_config()).env("NOTIFY_SOCKET", ready.path());
-        command.stdin(Stdio::null()).stdout(log).stderr(log_too);
-        for name in CONFIG_VARIABLES {
-            command.env_remove(name);
-        }
-        let (process, _no_stdin) = Process::spawn(&mut command, vec![ready.path().to_owned()])?;
-        if let Err(why) = ready.wait(deadline)? {
-            let what = format!("`{}`", self.program.display());
-            let log = fs::read_to_string(&log_path).unwrap_or_default();
-            return Err(not_ready(what, why, &process, FLEETD_READY_LIMIT, &[log]));
-        }
-        ready.listen_on()?;
-        self.fleetd = Some(Fleetd { process, cell });
-        Ok(())
+        self.each_fleetd(Daemon::start)
     }
 
-    /// Stops `fleetd` in order; the machines and their units go on.
+    /// Stops each `fleetd` in order; the machines and their units go on.
     ///
     /// # Errors
-    /// [`DevError::Left`] if it could not be ended.
+    /// [`DevError::Left`] if one could not be ended.
     pub fn stop_fleetd(&mut self) -> Result<(), DevError> {
-        self.end_fleetd(Some((Signal::SIGTERM, FLEETD_STOP_LIMIT)))
+        self.each_fleetd(Daemon::stop)
     }
 
-    /// Stops `fleetd` in order and starts it again.
+    /// Stops each `fleetd` in order and starts it again.
     ///
     /// # Errors
     /// As [`Cluster::stop_fleetd`] and [`Cluster::start_fleetd`].
@@ -215,55 +215,63 @@ impl Cluster {
         self.start_fleetd()
     }
 
-    /// Kills `fleetd` with -9, as a crash would.
+    /// Kills each `fleetd` with -9, as a crash would.
     ///
     /// # Errors
-    /// [`DevError::Left`] if it could not be ended.
+    /// [`DevError::Left`] if one could not be ended.
     pub fn kill_fleetd(&mut self) -> Result<(), DevError> {
-        self.end_fleetd(Some((Signal::SIGKILL, FLEETD_STOP_LIMIT)))
+        self.each_fleetd(Daemon::kill)
     }
 
-    /// Takes all of it down: `fleetd` first, so that it does not report the machines' end as an accident.
+    /// Takes all of it down: `fleetd` first, so that it does not report the end of machines and store as an accident.
     ///
     /// # Errors
     /// The first error; everything is taken down as far as it goes.
     pub fn stop(mut self) -> Result<(), DevError> {
         let fleetd = self.stop_fleetd();
         let machines = Machine::stop_all(std::mem::take(&mut self.machines));
+        let etcd = self.etcd.take().map_or(Ok(()), Etcd::stop);
         let folder = self.folder.take().map_or(Ok(()), |folder| folder.close(Folders::Remove));
-        fleetd.and(machines).and(folder)
+        fleetd.and(machines).and(etcd).and(folder)
     }
 
-    fn socket(&self) -> PathBuf {
-        self.dir.join("fleet.sock")
+    fn first(&self) -> &Daemon {
+        self.fleetds.first().expect("there is at least one")
     }
 
-    fn end_fleetd(&mut self, how: Option<(Signal, Duration)>) -> Result<(), DevError> {
-        let Some(Fleetd { process, cell }) = self.fleetd.take() else { return Ok(()) };
-        if let Some((signal, limit)) = how {
-            process.signal(signal);
-            if process.wait(limit).is_none() {
-                tracing::warn!(pid = process.pid(), ?signal, ?limit, "fleetd did not end in time and is killed");
-            }
+    /// In parallel; the first error after all are done.
+    fn each_fleetd(&mut self, work: fn(&mut Daemon) -> Result<(), DevError>) -> Result<(), DevError> {
+        std::thread::scope(|scope| {
+            let works: Vec<_> = self.fleetds.iter_mut().map(|fleetd| scope.spawn(move || work(fleetd))).collect();
+            let results: Vec<_> = works.into_iter().map(join).collect();
+            results.into_iter().collect()
+        })
+    }
+
+    /// Writes each `fleetd`'s configuration, and the file of the machines that it serves.
+    fn configure(&self) -> Result<(), DevError> {
+        let write = |path: PathBuf, text: String| fs::write(&path, text).map_err(DevError::file("cannot write", &path));
+        for (idx, fleetd) in self.fleetds.iter().enumerate() {
+            let (served, store) = match &self.etcd {
+                None => {
+                    (&self.machines[..], format!("store = embedded\nstore_path = {}/store.redb\n", self.dir.display()))
+                }
+                Some(etcd) => {
+                    (&self.machines[idx..=idx], format!("store = etcd\netcd_servers = {}\n", etcd.endpoint()))
+                }
+            };
+            let folder = fleetd.folder();
+            fs::create_dir_all(folder).map_err(DevError::file("cannot make the folder", folder))?;
+            let file = MachinesFile { machine: served.iter().map(MachineEntry::of).collect() };
+            write(folder.join("machines.toml"), toml::to_string(&file).map_err(DevError::MachinesFile)?)?;
+            let text = format!(
+                "# Written by fleet-dev.\nmachines_file = {}/machines.toml\n{store}listen = {}\n",
+                folder.display(),
+                fleetd.endpoint()
+            );
+            write(fleetd.config(), text)?;
         }
-        cell.close(Folders::Remove)
-    }
-
-    fn write_machines_file(&self) -> Result<(), DevError> {
-        let file = MachinesFile { machine: self.machines.iter().map(MachineEntry::of).collect() };
-        let text = toml::to_string(&file).map_err(DevError::MachinesFile)?;
-        let path = self.dir.join("machines.toml");
-        fs::write(&path, text).map_err(DevError::file("cannot write", &path))
-    }
-
-    fn write_config_file(&self) -> Result<(), DevError> {
-        let dir = self.dir.display();
-        let text = format!(
-            "# Written by fleet-dev.\nmachines_file = {dir}/machines.toml\nstore = embedded\nstore_path = {dir}/store.redb\nlisten = {}\n",
-            self.endpoint()
-        );
-        let path = self.fleetd_config();
-        fs::write(&path, text).map_err(DevError::file("cannot write", &path))
+        Ok(())
     }
 }
 

@@ -24,6 +24,12 @@ pub enum DevError {
         "address `{address}` of machine `{name}` is not one of this box's loopback addresses: take one below 127.0.0.0/8"
     )]
     BadAddress { name: String, address: Ipv4Addr },
+    #[error("no port of `{address}` can be listened at: etcd needs two")]
+    NoPort {
+        address: Ipv4Addr,
+        #[source]
+        err: io::Error,
+    },
     #[error("`{path}` is too long for a unix socket ({len} bytes, the kernel takes {max}): choose a folder with a shorter path", path = path.display())]
     SocketPathTooLong { path: PathBuf, len: usize, max: usize },
     #[error("`{path}` has blanks or characters that are not UTF-8, which the configuration files cannot carry: choose another folder", path = path.display())]

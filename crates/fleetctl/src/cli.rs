@@ -328,12 +328,23 @@ pub struct Dev {
     /// Metadata of a machine: `m1:disk=ssd,zone=a`; may be given several times
     #[arg(long, value_name = "MACHINE:KEY=VALUE,...")]
     pub metadata: Vec<String>,
+    /// Where the cluster's memory is: in a file, with one fleetd, or in an etcd, with a fleetd for each machine
+    #[arg(long, value_name = "STORE", default_value = "embedded")]
+    pub store: DevStore,
     /// Keep the data in this directory and use what is there
     #[arg(long, value_name = "DIR")]
     pub keep: Option<PathBuf>,
     /// Run this with FLEETCTL_ENDPOINT set, then take all down and end with its exit code
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<String>,
+}
+
+/// What a dev cluster's memory is kept in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DevStore {
+    // Plain, as for `Format`: each would be printed on a line of its own.
+    Embedded,
+    Etcd,
 }
 
 /// Most machines of one dev cluster: the last byte of their loopback addresses, with room for those in front.

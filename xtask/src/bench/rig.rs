@@ -5,7 +5,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use fleet_core::unit::{UnitFile, UnitName, on_disk, slice_for};
-use fleet_dev::{Cluster, ClusterSpec, DevError, MachineSpec};
+use fleet_dev::{Cluster, ClusterSpec, ClusterStore, DevError, MachineSpec};
 use fleet_systemd::floor::{FloorRun, bench_floor, bench_floor_stop};
 use tempfile::TempDir;
 
@@ -44,7 +44,7 @@ impl Rig {
     pub fn start(n_machines: u8) -> Result<Rig, ChoreError> {
         let programs = programs("release")?;
         let machines = (1..=n_machines).map(MachineSpec::numbered).collect();
-        let spec = ClusterSpec { machines, dir: None, fleetd: programs.join("fleetd") };
+        let spec = ClusterSpec { machines, dir: None, fleetd: programs.join("fleetd"), store: ClusterStore::Embedded };
         let files = tempfile::tempdir().map_err(|err| ChoreError::Other(format!("cannot make a folder: {err}")))?;
         let cluster = Cluster::start(spec).map_err(of_dev)?;
         let store = tempfile::tempdir_in(&programs).map_err(|err| {

@@ -19,6 +19,7 @@ mod guarded;
 mod judge;
 mod placement;
 mod regressions;
+mod several;
 mod shows;
 mod unit_files;
 mod world;

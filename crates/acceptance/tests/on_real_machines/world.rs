@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fleet_api::{Client, v2};
-use fleet_dev::{Cluster, ClusterSpec, Machine, MachineSpec};
+use fleet_dev::{Cluster, ClusterSpec, ClusterStore, Machine, MachineSpec};
 use futures_util::StreamExt as _;
 
 use crate::desk::Desk;
@@ -38,6 +38,17 @@ impl World {
     /// One machine for each entry, with that metadata: `disk=ssd,role=web`.
     #[track_caller]
     pub fn with_metadata(metadata: &[&str]) -> World {
+        World::start(metadata, ClusterStore::Embedded)
+    }
+
+    /// `n` machines with a `fleetd` each, and one etcd.
+    #[track_caller]
+    pub fn on_etcd(n: u8) -> World {
+        World::start(&vec![""; usize::from(n)], ClusterStore::Etcd)
+    }
+
+    #[track_caller]
+    fn start(metadata: &[&str], store: ClusterStore) -> World {
         let (network, claim) = claim_network();
         let machine = |(idx, metadata): (usize, &&str)| {
             let number = u8::try_from(idx + 1).expect("a handful of machines");
@@ -49,7 +60,7 @@ impl World {
             }
         };
         let machines = metadata.iter().enumerate().map(machine).collect();
-        let spec = ClusterSpec { machines, dir: None, fleetd: program("fleetd") };
+        let spec = ClusterSpec { machines, dir: None, fleetd: program("fleetd"), store };
         let cluster = Cluster::start(spec).unwrap_or_else(|err| panic!("the cluster does not start: {err}"));
         World { cluster, _claim: claim }
     }

@@ -2,21 +2,18 @@
 
 use std::fs::{self, File};
 use std::path::PathBuf;
-use std::process::Stdio;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use nix::sys::signal::Signal;
 
 use crate::DevError;
 use crate::cell::{Cell, Folders};
-use crate::host::{Host, MACHINE_PATH};
+use crate::etcd::{ETCD_READY_LIMIT, Flags};
+use crate::host::Host;
 use crate::lab::HUB_ADDRESS;
 use crate::lab::hub::Hub;
 use crate::process::{NotReady, Process, Readiness, not_ready};
-
-/// How long etcd may take until it serves; several members also elect a leader meanwhile.
-pub const ETCD_READY_LIMIT: Duration = Duration::from_secs(60);
 
 /// etcd's own port for clients; member N has this plus 10 (N-1), and the next one for its peers.
 const PORT: u16 = 2379;
@@ -124,15 +121,11 @@ impl EtcdMember {
         let peer = |number: u16| format!("http://{HUB_ADDRESS}:{}", PORT + 10 * (number - 1) + 1);
         let cluster: Vec<String> = (1..=self.members).map(|number| format!("e{number}={}", peer(number))).collect();
         let mut command = self.hub.cell_command(&cell, "etcd");
-        command.arg("--name").arg(format!("e{}", self.number));
-        command.arg("--data-dir").arg(self.hub.disks().join(format!("etcd{}", self.number)));
-        command.args(["--listen-client-urls", &self.endpoint(), "--advertise-client-urls", &self.endpoint()]);
-        command.args(["--listen-peer-urls", &peer(self.number)]);
-        command.args(["--initial-advertise-peer-urls", &peer(self.number)]);
-        command.args(["--initial-cluster", &cluster.join(","), "--initial-cluster-state", "new"]);
-        command.stdin(Stdio::null()).stdout(log).stderr(log_too).current_dir("/");
-        // Variables named ETCD_... would be read as flags.
-        command.env_clear().env("PATH", MACHINE_PATH).env("NOTIFY_SOCKET", ready.path());
+        let (name, data) = (format!("e{}", self.number), self.hub.disks().join(format!("etcd{}", self.number)));
+        let (client, own_peer, cluster) = (self.endpoint(), peer(self.number), cluster.join(","));
+        Flags { name: &name, data: &data, client: &client, peer: &own_peer, cluster: &cluster }
+            .apply(&mut command, &ready);
+        command.stdout(log).stderr(log_too);
         let (process, _no_stdin) = Process::spawn(&mut command, vec![ready.path().to_owned()])?;
         self.on = Some((process, cell));
         Ok(ready)

@@ -30,7 +30,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::thread;
 
-pub use etcd::{ETCD_READY_LIMIT, EtcdMember};
+pub use etcd::EtcdMember;
 pub use hub::LAB_DISKS_MIB;
 pub use machine::{LAB_MACHINE_READY_LIMIT, LAB_MACHINE_STOP_LIMIT, LabMachine};
 pub use rootfs::{CACHE_VARIABLE, LAB_ROOTFS_BUILD_LIMIT, LAB_ROOTFS_MIB, lab_rootfs};

@@ -10,7 +10,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use fleet_dev::{Cluster, ClusterSpec, DevError, MachineSpec};
+use fleet_dev::{Cluster, ClusterSpec, ClusterStore, DevError, MachineSpec};
 use serde::Deserialize;
 
 use crate::box_state::{Traces, output, users_of};
@@ -54,7 +54,8 @@ struct Entry {
 fn the_files_lead_to_the_machines() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let fleetd = program(folder.path(), STANDS_IN);
-    let cluster = Cluster::start(ClusterSpec { machines: specs(2), dir: None, fleetd }).expect("the cluster starts");
+    let cluster = Cluster::start(ClusterSpec { machines: specs(2), dir: None, fleetd, store: ClusterStore::Embedded })
+        .expect("the cluster starts");
     let dir = cluster.dir().to_owned();
 
     let text = fs::read_to_string(dir.join("machines.toml")).expect("the machines file");
@@ -89,7 +90,7 @@ fn the_files_lead_to_the_machines() {
 fn fleetd_comes_and_goes_and_machines_stay() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let fleetd = program(folder.path(), STANDS_IN);
-    let spec = ClusterSpec { machines: specs(1), dir: None, fleetd };
+    let spec = ClusterSpec { machines: specs(1), dir: None, fleetd, store: ClusterStore::Embedded };
     let mut cluster = Cluster::start(spec).expect("the cluster starts");
     let leader = cluster.machines()[0].leader_pid();
     let first = cluster.fleetd_pid().expect("fleetd runs");
@@ -120,7 +121,12 @@ fn a_folder_that_was_named_is_kept() {
     let fleetd = program(folder.path(), STANDS_IN);
     let dir = folder.path().join("kept");
     for round in ["first", "second"] {
-        let spec = ClusterSpec { machines: specs(1), dir: Some(dir.clone()), fleetd: fleetd.clone() };
+        let spec = ClusterSpec {
+            machines: specs(1),
+            dir: Some(dir.clone()),
+            fleetd: fleetd.clone(),
+            store: ClusterStore::Embedded,
+        };
         let cluster = Cluster::start(spec).expect("the cluster starts");
         let mut shell = cluster.machines()[0].command("sh");
         let said = output(shell.args(["-c", "cat $HOME/file 2>/dev/null || echo new; echo old > $HOME/file"]));
@@ -145,7 +151,7 @@ fn a_fleetd_that_fails_is_quoted_and_nothing_is_left() {
     let failed = |script: &str| {
         let dir = folder.path().join("cluster");
         let fleetd = program(folder.path(), script);
-        let spec = ClusterSpec { machines: specs(1), dir: Some(dir.clone()), fleetd };
+        let spec = ClusterSpec { machines: specs(1), dir: Some(dir.clone()), fleetd, store: ClusterStore::Embedded };
         let err = Cluster::start(spec).expect_err("this fleetd cannot start").to_string();
         assert_eq!(users_of(&dir), [""; 0]);
         err
@@ -154,7 +160,12 @@ fn a_fleetd_that_fails_is_quoted_and_nothing_is_left() {
     assert!(err.contains("stand-in` did not become ready: it ended with exit status: 3"), "{err}");
     assert!(err.ends_with("its own words:\n  error: no such store `x`"), "{err}");
 
-    let spec = |machines| ClusterSpec { machines, dir: None, fleetd: PathBuf::from("/does/not/exist") };
+    let spec = |machines| ClusterSpec {
+        machines,
+        dir: None,
+        fleetd: PathBuf::from("/does/not/exist"),
+        store: ClusterStore::Embedded,
+    };
     let err = Cluster::start(spec(specs(1))).expect_err("there is no fleetd").to_string();
     assert!(err.contains("`/does/not/exist` did not become ready"), "{err}");
     let twins = vec![MachineSpec::numbered(1), MachineSpec::numbered(1)];

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Instant;
 
-use fleet_dev::{Cluster, ClusterSpec, DevError, MachineSpec};
+use fleet_dev::{Cluster, ClusterSpec, ClusterStore, DevError, MachineSpec};
 
-use crate::cli::Dev;
+use crate::cli::{Dev, DevStore};
 use crate::commands::dev_record::Record;
 use crate::commands::machine::pair;
 use crate::commands::waiting::Signals;
@@ -29,7 +29,11 @@ pub async fn run(console: &Console, args: Dev) -> Result<Exit, CommandError> {
     let begun = Instant::now();
     let n_machines = wait::n_machines(machines.len());
     console.talk(&format!("bringing up {n_machines} ..."));
-    let spec = ClusterSpec { machines, dir: args.keep.clone(), fleetd };
+    let store = match args.store {
+        DevStore::Embedded => ClusterStore::Embedded,
+        DevStore::Etcd => ClusterStore::Etcd,
+    };
+    let spec = ClusterSpec { machines, dir: args.keep.clone(), fleetd, store };
     let cluster = blocking("bring up the cluster", || Cluster::start(spec)).await?;
     let endpoint = cluster.endpoint();
     for machine in cluster.machines() {
@@ -37,8 +41,19 @@ pub async fn run(console: &Console, args: Dev) -> Result<Exit, CommandError> {
         let metadata = table::metadata(&spec.metadata);
         console.talk(format!("  {}  {}  {}  {metadata}", spec.name, short_id(&spec.id), spec.address).trim_end());
     }
-    console.talk(&format!("{n_machines} and fleetd are up after {:.1} s", begun.elapsed().as_secs_f64()));
-    console.talk(&format!("fleetd's log: {}", cluster.fleetd_log().display()));
+    let what = match cluster.etcd() {
+        None => "and fleetd".to_owned(),
+        Some(etcd) => format!("with a fleetd each, and etcd at {},", etcd.endpoint()),
+    };
+    console.talk(&format!("{n_machines} {what} are up after {:.1} s", begun.elapsed().as_secs_f64()));
+    match cluster.fleetds() {
+        [fleetd] => console.talk(&format!("fleetd's log: {}", fleetd.log().display())),
+        several => {
+            for fleetd in several {
+                console.talk(&format!("a fleetd: {}, log: {}", fleetd.endpoint(), fleetd.log().display()));
+            }
+        }
+    }
     // Only hints of other commands are the poorer without it.
     let record =
         Record::write(&endpoint).map_err(|err| console.debug(&format!("no record of this cluster: {err}"))).ok();

@@ -466,23 +466,26 @@ fn dev() {
     check(
         "dev",
         expect![[r#"
-        Bring up a cluster on this box: machines with a real systemd each, and a fleetd
+            Bring up a cluster on this box: machines with a real systemd each, and a fleetd
 
-        Usage: fleetctl dev [OPTIONS] [-- <COMMAND>...]
+            Usage: fleetctl dev [OPTIONS] [-- <COMMAND>...]
 
-        Arguments:
-          [COMMAND]...  Run this with FLEETCTL_ENDPOINT set, then take all down and end with its exit code
+            Arguments:
+              [COMMAND]...  Run this with FLEETCTL_ENDPOINT set, then take all down and end with its exit code
 
-        Options:
-              --machines <N>
-                  How many machines [default: 3]
-              --metadata <MACHINE:KEY=VALUE,...>
-                  Metadata of a machine: `m1:disk=ssd,zone=a`; may be given several times
-              --keep <DIR>
-                  Keep the data in this directory and use what is there
+            Options:
+                  --machines <N>
+                      How many machines [default: 3]
+                  --metadata <MACHINE:KEY=VALUE,...>
+                      Metadata of a machine: `m1:disk=ssd,zone=a`; may be given several times
+                  --store <STORE>
+                      Where the cluster's memory is: in a file, with one fleetd, or in an etcd, with a fleetd
+                      for each machine [default: embedded] [possible values: embedded, etcd]
+                  --keep <DIR>
+                      Keep the data in this directory and use what is there
 
-        Global options: ...
-    "#]],
+            Global options: ...
+        "#]],
     );
 }
 

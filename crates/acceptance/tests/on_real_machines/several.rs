@@ -1,0 +1,88 @@
+//! Several `fleetd`, one on each machine, and one etcd: what `fleetctl dev --store etcd` brings up.
+
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::time::{Duration, Instant};
+
+use crate::desk::Desk;
+use crate::judge::{is_alive, main_pid, runs_on};
+use crate::world::{World, eventually};
+
+/// Short, because a test waits for its end.
+const AGENT_TTL: Duration = Duration::from_secs(5);
+
+/// The engine's default: how long a lost machine may come back before its units are placed elsewhere.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// For the engine to notice and to start, and for a busy box.
+const ELSEWHERE: Duration = Duration::from_secs(5);
+
+/// A person at each machine's own `fleetd`.
+fn desks(world: &mut World) -> Vec<Desk> {
+    let specs: Vec<_> = world.machines().iter().map(|machine| machine.spec().clone()).collect();
+    world.cluster().fleetds().iter().map(|fleetd| Desk::new(&fleetd.endpoint(), specs.clone())).collect()
+}
+
+/// Starts three units of a template; the machines are equal, so each gets one.
+#[track_caller]
+fn start_three(desk: &Desk, template: &str, when_isolated: &str) -> [String; 3] {
+    let text = format!("[Service]\nExecStart=/bin/sleep infinity\n\n[X-Fleet]\nWhenIsolated={when_isolated}\n");
+    desk.write(&format!("{template}@.service"), &text);
+    desk.ok(&format!("fleetctl start {template}@1 {template}@2 {template}@3"));
+    [1, 2, 3].map(|number| format!("{template}@{number}.service"))
+}
+
+#[test]
+fn each_machine_has_a_fleetd_and_they_share_an_etcd() {
+    let mut world = World::on_etcd(3);
+    let desks = desks(&mut world);
+    for desk in &desks {
+        let listed = desk.ok("fleetctl list-machines --no-legend --fields=ip");
+        assert_eq!(listed.lines().count(), 3, "{listed}");
+    }
+    let units = start_three(&desks[0], "a", "keep");
+    let main_pids = |world: &World| units.each_ref().map(|unit| main_pid(world, unit));
+    let before = main_pids(&world);
+    for desk in &desks {
+        let listed = desk.ok("fleetctl list-units --no-legend --fields=unit,active");
+        assert_eq!(listed, "a@1.service\tactive\na@2.service\tactive\na@3.service\tactive\n");
+    }
+    world.cluster().kill_fleetd().expect("killed");
+    world.cluster().start_fleetd().expect("they start");
+    assert_eq!(main_pids(&world), before);
+    desks[2].ok("fleetctl stop a@1");
+    assert_eq!(runs_on(&world, "a@1.service"), [""; 0]);
+    assert!(desks[1].ok("fleetctl list-units --no-legend --fields=unit,active").contains("a@1.service\tinactive"));
+}
+
+/// One of them is gone for good: its machine is lost, and its units do what their files say.
+#[test]
+fn a_machine_whose_fleetd_is_gone_is_lost() {
+    let mut world = World::on_etcd(3);
+    world.cluster().stop_fleetd().expect("they stop");
+    for fleetd in world.cluster().fleetds() {
+        let config = OpenOptions::new().append(true).open(fleetd.config());
+        let written = config.and_then(|mut file| writeln!(file, "agent_ttl = {}s", AGENT_TTL.as_secs()));
+        written.expect("the configuration is ours");
+    }
+    world.cluster().start_fleetd().expect("they start");
+    let desks = desks(&mut world);
+    let (keep, stop) = (start_three(&desks[0], "keep", "keep"), start_three(&desks[0], "stop", "stop"));
+    let on_third = |units: [String; 3]| units.into_iter().find(|unit| runs_on(&world, unit) == ["m3"]);
+    let (keep, stop) = (on_third(keep).expect("one of three"), on_third(stop).expect("one of three"));
+    let (keep_pid, stop_pid) = (main_pid(&world, &keep), main_pid(&world, &stop));
+
+    let begun = Instant::now();
+    world.cluster().fleetds_mut()[2].kill().expect("killed");
+    eventually("what may not run twice ends", || (!is_alive(stop_pid)).then_some(()));
+    assert!(begun.elapsed() < AGENT_TTL + ELSEWHERE, "after {:?}", begun.elapsed());
+    eventually("what must run runs elsewhere, too", || (runs_on(&world, &keep).len() == 2).then_some(()));
+    assert!(begun.elapsed() < AGENT_TTL + GRACE + ELSEWHERE, "after {:?}", begun.elapsed());
+    assert!(is_alive(keep_pid));
+    assert_eq!(runs_on(&world, &stop), [""; 0], "its time is not up");
+
+    world.cluster().fleetds_mut()[2].start().expect("it starts");
+    eventually("the first copy is stopped", || (!is_alive(keep_pid)).then_some(()));
+    assert_eq!(runs_on(&world, &keep).len(), 1);
+    eventually("what was stopped runs again", || (runs_on(&world, &stop) == ["m3"]).then_some(()));
+}
