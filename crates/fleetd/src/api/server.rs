@@ -32,6 +32,9 @@ use crate::metrics::{Connected, METRICS};
 /// waited for longer than that; systemd gives a service 90 s to end.
 const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 
+/// A socket that was full counts as eased when one of so many places is free.
+const EASED: usize = 8;
+
 /// Smallest buffer that hyper reads into.
 const BUFFER_MIN: usize = 8 << 10;
 
@@ -66,12 +69,16 @@ async fn accept<L: axum::serve::Listener>(
     let places = Arc::new(Semaphore::new(n_places));
     // Dropped with this future, and so ended.
     let mut connections = JoinSet::new();
+    let mut was_full = false;
     loop {
-        if places.available_permits() == 0 {
+        // Said once, and again when it had eased between.
+        let n_free = places.available_permits();
+        if n_free == 0 && !was_full {
             tracing::warn!(
                 "{n_places} connections to one socket (api_connections): others wait until one of them ends"
             );
         }
+        was_full = n_free == 0 || (was_full && n_free < n_places / EASED);
         let next = async {
             let place = Arc::clone(&places).acquire_owned().await;
             (place.expect("it is never closed"), listener.accept().await.0)

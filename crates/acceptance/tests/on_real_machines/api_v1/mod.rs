@@ -6,6 +6,8 @@
 
 mod around;
 mod limits;
+mod many;
+mod metadata;
 mod rows;
 mod wire;
 

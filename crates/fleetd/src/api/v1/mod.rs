@@ -11,6 +11,8 @@ mod machines;
 mod page;
 mod path;
 mod states;
+#[cfg(test)]
+mod tests;
 mod units;
 
 use axum::extract::{Request, State};
@@ -155,69 +157,4 @@ fn json(value: &impl Serialize) -> Response {
         }
     }
     ([(header::CONTENT_TYPE, JSON)], text).into_response()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::api::problem::problem;
-
-    /// What goes wrong in the cluster is told in the original's few words; the caller's own mistakes in full.
-    #[test]
-    fn problems() {
-        let mut file = problem("bad-unit-file", 400, "the file of unit a.service cannot be used");
-        file.details = vec!["first".to_owned(), "second".to_owned()];
-        for (problem, status, message) in [
-            (problem("store-unavailable", 503, "etcd at http://h: no answer"), 503, STORE_AWAY),
-            (problem("not-ready", 503, "fleetd has not read the store yet"), 503, STORE_AWAY),
-            (problem("internal", 500, "a secret"), 500, ""),
-            (problem("too-large", 413, "too large"), 413, "too large"),
-            (file, 400, "first"),
-        ] {
-            let refused = Refused::from(problem);
-            assert_eq!((refused.status.as_u16(), refused.message.as_str()), (status, message));
-        }
-    }
-
-    #[test]
-    fn text_is_escaped_as_go_does() {
-        let error = v1::ErrorText { code: 400, message: "<a> & \u{2028}".to_owned() };
-        let body = json(&error).into_body();
-        let body = futures_util::FutureExt::now_or_never(axum::body::to_bytes(body, 1_000)).expect("it is there");
-        assert_eq!(body.expect("a body"), r#"{"code":400,"message":"\u003ca\u003e \u0026 \u2028"}"#);
-    }
-
-    /// What clients that make themselves from the description build their calls of.
-    #[test]
-    fn the_description_names_every_call() {
-        let description: serde_json::Value = serde_json::from_str(DISCOVERY).expect("JSON");
-        for (pointer, expected) in [
-            ("/kind", "discovery#restDescription"),
-            ("/id", "fleet:v1"),
-            ("/name", "schema"),
-            ("/version", "v1"),
-            ("/protocol", "rest"),
-            ("/baseUrl", "$ENDPOINT/fleet/v1/"),
-            ("/rootUrl", "$ENDPOINT/"),
-            ("/servicePath", "fleet/v1/"),
-            ("/batchPath", "batch"),
-        ] {
-            assert_eq!(description.pointer(pointer).and_then(|value| value.as_str()), Some(expected), "{pointer}");
-        }
-        let calls = [
-            ("Machines", "List", "fleet.Machine.List GET machines  -> MachinePage"),
-            ("Units", "List", "fleet.Unit.List GET units  -> UnitPage"),
-            ("Units", "Get", "fleet.Unit.Get GET units/{unitName}  -> Unit"),
-            ("Units", "Delete", "fleet.Unit.Delete DELETE units/{unitName}  -> "),
-            ("Units", "Set", "fleet.Unit.Set PUT units/{unitName} Unit -> "),
-            ("UnitState", "Get", "fleet.UnitState.Get GET state/{unitName}  -> UnitState"),
-            ("UnitState", "List", "fleet.UnitState.List GET state  -> UnitStatePage"),
-        ];
-        for (resource, method, expected) in calls {
-            let method = &description["resources"][resource]["methods"][method];
-            let text = |pointer: &str| method.pointer(pointer).and_then(|value| value.as_str()).unwrap_or_default();
-            let said = [text("/id"), text("/httpMethod"), text("/path"), text("/request/$ref")].join(" ");
-            assert_eq!(format!("{said} -> {}", text("/response/$ref")), expected);
-        }
-    }
 }
