@@ -196,9 +196,8 @@ impl Client {
     ///
     /// # Errors
     /// A unit that is on no machine is a `no-machine`.
-    pub async fn status(&self, name: &str, machine: Option<&str>) -> Result<Vec<v2::StatusText>, ClientError> {
-        let query: Vec<(&str, &str)> = machine.iter().map(|machine| ("machine", *machine)).collect();
-        self.call(self.http.get(self.url(&["units", name, "status"])).query(&query)).await
+    pub async fn status(&self, name: &str, query: &v2::StatusQuery) -> Result<Vec<v2::StatusText>, ClientError> {
+        self.call(self.http.get(self.url(&["units", name, "status"])).query(query)).await
     }
 
     /// A unit's journal.

@@ -359,6 +359,20 @@ pub struct JournalQuery {
     /// Only lines of the unit's present run.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub this_run: bool,
+    /// Another fleetd asks: what is not on a machine of the one that is asked is not sent on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub forwarded: bool,
+}
+
+/// The query of `GET /units/NAME/status`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusQuery {
+    /// Only on this machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<String>,
+    /// As in [`JournalQuery`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub forwarded: bool,
 }
 
 /// Most lines of a journal in one answer that does not follow.

@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, MachineConfig, StoreAt, SystemdAt};
+use crate::config::{Advertised, Config, MachineConfig, StoreAt, SystemdAt};
 use crate::host::Host;
 use crate::listen::{self, ListenError};
 use crate::logging::Verbosity;
@@ -77,6 +77,7 @@ pub async fn run(config: Config, read: Read, verbosity: Verbosity) -> Result<(),
     let _locks: Vec<File> = config.machines.iter().map(lock).collect::<Result<_, _>>()?;
     let store: Arc<dyn Store> = Arc::new(Measured(open(&config.store).await?));
     let listeners = listeners(&config).await?;
+    let advertised = config.advertise.clone().or_else(|| listen::reachable(&listeners));
     descriptors::raise(listeners.len(), &config.api.connections);
 
     // Everything ends with this set: dropping it aborts the tasks, and none of them has anything to undo.
@@ -93,6 +94,7 @@ pub async fn run(config: Config, read: Read, verbosity: Verbosity) -> Result<(),
     // The boot tells this process's restart from another machine with the same ID: those two must not take the lead for
     // their own from each other.
     let id = config.machines.first().map_or_else(String::new, |machine| format!("{} {}", machine.id, boot_id()));
+    let record = |machine: &MachineConfig| record(machine, advertised.as_ref());
     let mut records = BTreeMap::new();
     for machine in config.machines.iter().cloned() {
         let told = watch::Sender::new(record(&machine));
@@ -228,9 +230,11 @@ async fn serve_machine(
 }
 
 /// What a machine tells of itself.
-fn record(machine: &MachineConfig) -> MachineRecord {
+fn record(machine: &MachineConfig, advertised: Option<&Advertised>) -> MachineRecord {
+    let public_ip = if machine.public_ip.is_empty() { default_address() } else { machine.public_ip.clone() };
     MachineRecord {
-        public_ip: if machine.public_ip.is_empty() { default_address() } else { machine.public_ip.clone() },
+        api: advertised.map_or_else(String::new, |advertised| advertised.url(&public_ip)),
+        public_ip,
         metadata: machine.metadata.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         name: None,

@@ -64,6 +64,12 @@ impl Host {
         Host { enter: machine.enter.clone(), user: machine.user }
     }
 
+    /// The tools of the system, each called by way of these words.
+    #[cfg(test)]
+    pub fn through(words: &[&str]) -> Host {
+        Host { enter: words.iter().map(|&word| word.to_owned()).collect(), user: false }
+    }
+
     /// What `systemctl status` prints, and its exit code (3: not running, 4: no such unit).
     pub async fn status(&self, name: &UnitName) -> Result<(String, i32), HostError> {
         let mut command = self.systemctl();

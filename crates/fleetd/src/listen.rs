@@ -5,7 +5,7 @@ use std::path::Path;
 
 use tokio::net::{TcpListener, UnixListener};
 
-use crate::config::Listen;
+use crate::config::{Advertised, Listen};
 
 /// A socket that takes connections.
 #[derive(Debug)]
@@ -60,6 +60,16 @@ async fn bind_unix(path: &Path) -> Result<UnixListener, ListenError> {
         Err(_) => (),
     }
     UnixListener::bind(path).map_err(|err| ListenError::Bind { address, err })
+}
+
+/// Where other machines reach the API: the first TCP socket that is not only for this machine.
+pub fn reachable(listeners: &[Listener]) -> Option<Advertised> {
+    let addresses = listeners.iter().filter_map(|listener| match listener {
+        Listener::Tcp(tcp) => tcp.local_addr().ok(),
+        Listener::Unix(_) => None,
+    });
+    let for_others = addresses.filter(|address| !address.ip().is_loopback());
+    for_others.map(Advertised::Socket).next()
 }
 
 /// Takes over the sockets that systemd passed, in order.

@@ -67,6 +67,8 @@ pub struct MachineRecord {
     /// The kernel's ID of its present boot: tells a machine that came back from another one with the same machine ID.
     /// Empty where it is not known; then nobody is taken for the same machine.
     pub boot_id: String,
+    /// Where others reach its `fleetd`'s API, such as `http://10.0.0.1:49153`; empty if nowhere.
+    pub api: String,
 }
 
 /// `metadata/ID/KEY`: one piece of dynamic metadata.
@@ -218,6 +220,8 @@ struct MachineWire {
     name: Option<String>,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     boot_id: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    api: String,
 }
 
 impl Value for MachineRecord {
@@ -229,12 +233,13 @@ impl Value for MachineRecord {
             version: self.version.clone(),
             name: self.name.clone(),
             boot_id: self.boot_id.clone(),
+            api: self.api.clone(),
         })
     }
 
     fn decode(bytes: &[u8]) -> Result<MachineRecord, ValueError> {
-        let MachineWire { v: _, public_ip, metadata, version, name, boot_id } = from_json(bytes)?;
-        Ok(MachineRecord { public_ip, metadata, version, name, boot_id })
+        let MachineWire { v: _, public_ip, metadata, version, name, boot_id, api } = from_json(bytes)?;
+        Ok(MachineRecord { public_ip, metadata, version, name, boot_id, api })
     }
 }
 

@@ -34,7 +34,7 @@ pub async fn run(session: &Session<'_>, args: &Journal) -> Result<Exit, CommandE
         lines: Some(args.lines.min(v2::JOURNAL_LINES_MAX)),
         follow: args.follow,
         output: Some(args.output.clone()),
-        this_run: false,
+        ..v2::JournalQuery::default()
     };
     let doing = format!("read the journal of {name}");
     let mut pieces = session.open_stream(&doing, session.client.journal(name.as_str(), &query)).await?;

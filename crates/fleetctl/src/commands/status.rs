@@ -49,7 +49,8 @@ async fn show(session: &Session<'_>, unit: &v2::Unit, machine: Option<&str>) -> 
     let machines = unit.placements.iter().map(|placement| placement.machine.as_str());
     let machine = machine.map(|given| machine_of(given, machines)).transpose()?;
     let doing = format!("ask for the status of {}", unit.name);
-    let texts = session.call(&doing, session.client.status(&unit.name, machine.as_deref())).await?;
+    let query = v2::StatusQuery { machine, forwarded: false };
+    let texts = session.call(&doing, session.client.status(&unit.name, &query)).await?;
     let mut exit = Exit::Ok;
     for (idx, status) in texts.iter().enumerate() {
         if 0 < idx {

@@ -8,6 +8,7 @@ mod body;
 mod changes;
 mod convert;
 mod machines;
+mod places;
 mod problem;
 mod request;
 mod server;

@@ -6,18 +6,21 @@ use axum::extract::{Path, Query, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use fleet_api::v2;
-use fleet_core::model::MachineId;
 use fleet_core::unit::UnitName;
-use futures_util::{StreamExt as _, stream};
-use serde::Deserialize;
+use futures_util::future::join_all;
+use futures_util::{Stream, StreamExt as _, stream};
 use tokio::io::AsyncReadExt as _;
 
 use super::Api;
-use super::problem::{Refused, bad_request, problem, unknown_unit};
+use super::places::{self, Place};
+use super::problem::{Refused, bad_request, problem};
 use crate::host::{Host, HostError, JournalRequest};
 
 /// Lines of a journal when nothing is said.
 const JOURNAL_LINES: u32 = 10;
+
+/// What systemctl ends with when nothing is known of a unit.
+const EXIT_UNKNOWN: i32 = 4;
 
 /// Bytes that are read from `journalctl` at once.
 const JOURNAL_PIECE: usize = 64 << 10;
@@ -37,25 +40,24 @@ const OUTPUTS: [&str; 11] = [
     "cat",
 ];
 
-/// The query of `status`.
-#[derive(Debug, Deserialize)]
-pub struct StatusQuery {
-    machine: Option<String>,
-}
-
 /// `GET /units/NAME/status?machine=ID`.
 pub async fn status(
     State(api): State<Api>,
     Path(name): Path<String>,
-    Query(query): Query<StatusQuery>,
+    Query(query): Query<v2::StatusQuery>,
 ) -> Result<Json<Vec<v2::StatusText>>, Refused> {
-    let (name, hosts) = hosts(&api, &name, query.machine.as_deref())?;
-    let mut texts = Vec::new();
-    for (machine, host) in hosts {
-        let (text, exit_code) = host.status(&name).await.map_err(|err| failed(&err))?;
-        texts.push(v2::StatusText { machine: machine.to_string(), text, exit_code });
+    let (name, places) = places::of_unit(&api, &name, query.machine.as_deref(), query.forwarded)?;
+    let asked = places.iter().map(|(machine, place)| places::status(place, machine, &name));
+    let answers = join_all(asked).await;
+    if let (true, Some(Err(problem))) = (answers.iter().all(Result::is_err), answers.first()) {
+        return Err(problem.clone().into());
     }
-    Ok(Json(texts))
+    // One machine that cannot be asked does not hide what the others say.
+    let said = answers.into_iter().zip(&places).map(|(answer, (machine, _))| match answer {
+        Ok(text) => text,
+        Err(problem) => v2::StatusText { machine: machine.to_string(), text: problem.title, exit_code: EXIT_UNKNOWN },
+    });
+    Ok(Json(said.collect()))
 }
 
 /// `GET /units/NAME/journal`.
@@ -64,7 +66,7 @@ pub async fn journal(
     Path(name): Path<String>,
     Query(query): Query<v2::JournalQuery>,
 ) -> Result<Response, Refused> {
-    let output = query.output.unwrap_or_else(|| "short".to_owned());
+    let output = query.output.clone().unwrap_or_else(|| "short".to_owned());
     if !OUTPUTS.contains(&output.as_str()) {
         return Err(bad_request(format!("`{output}` is no output mode: {} are known", OUTPUTS.join(", "))).into());
     }
@@ -72,18 +74,38 @@ pub async fn journal(
     if v2::JOURNAL_LINES_MAX < lines {
         return Err(bad_request(format!("{lines} lines are over the limit of {}", v2::JOURNAL_LINES_MAX)).into());
     }
-    let (name, hosts) = hosts(&api, &name, query.machine.as_deref())?;
-    let [(_, host)] = &hosts[..] else {
-        let ids: Vec<&str> = hosts.iter().map(|(machine, _)| machine.short()).collect();
+    let (name, places) = places::of_unit(&api, &name, query.machine.as_deref(), query.forwarded)?;
+    let [(machine, place)] = &places[..] else {
+        let ids: Vec<&str> = places.iter().map(|(machine, _)| machine.short()).collect();
         let mut problem = bad_request(format!("unit {name} is on {} machines: {}", ids.len(), ids.join(", ")));
         problem.hint = Some("name one with --machine".to_owned());
         return Err(problem.into());
     };
-    let request = JournalRequest { lines, follow: query.follow, output, this_run: query.this_run };
-    let mut child = host.journal(&name, &request).await.map_err(|err| failed(&err))?;
+    let text = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];
+    let body = match place {
+        Place::Here(host) => {
+            let request = JournalRequest { lines, follow: query.follow, output, this_run: query.this_run };
+            Body::from_stream(own_journal(host, &name, &request).await?.take_until(Box::pin(api.ended())))
+        }
+        Place::There(client) => {
+            let pieces = places::journal(client, machine, &name, query).await?;
+            Body::from_stream(pieces.take_until(Box::pin(api.ended())))
+        }
+        Place::Nowhere(problem) => return Err(problem.clone().into()),
+    };
+    Ok((text, body).into_response())
+}
+
+/// What journalctl prints here.
+async fn own_journal(
+    host: &Host,
+    name: &UnitName,
+    request: &JournalRequest,
+) -> Result<impl Stream<Item = std::io::Result<Vec<u8>>> + use<>, v2::Problem> {
+    let mut child = host.journal(name, request).await.map_err(|err| failed(&err))?;
     let stdout = child.stdout.take().expect("the journal's stdout is a pipe");
     // The child travels with its output and ends with it: nobody listens, nobody reads.
-    let pieces = stream::try_unfold((child, stdout), |(mut child, mut stdout)| async move {
+    Ok(stream::try_unfold((child, stdout), |(mut child, mut stdout)| async move {
         let mut piece = vec![0; JOURNAL_PIECE];
         let len = stdout.read(&mut piece).await?;
         piece.truncate(len);
@@ -92,32 +114,10 @@ pub async fn journal(
             return Ok::<_, std::io::Error>(None);
         }
         Ok(Some((piece, (child, stdout))))
-    });
-    Ok((
-        [(header::CONTENT_TYPE, "text/plain; charset=utf-8")],
-        Body::from_stream(pieces.take_until(Box::pin(api.ended()))),
-    )
-        .into_response())
+    }))
 }
 
-/// The machines of a unit that can be asked from here.
-fn hosts(api: &Api, name: &str, machine: Option<&str>) -> Result<(UnitName, Vec<(MachineId, Host)>), Refused> {
-    let name: UnitName = name.parse().map_err(|_| unknown_unit(name))?;
-    let view = api.view.read();
-    if !view.units().contains_key(&name) {
-        return Err(unknown_unit(name.as_str()).into());
-    }
-    let placed = view.placed_on(&name).filter(|id| machine.is_none_or(|wanted| id.is_named_by(wanted)));
-    let hosts: Vec<(MachineId, Host)> =
-        placed.filter_map(|id| Some((id.clone(), api.hosts.get(id)?.clone()))).collect();
-    if hosts.is_empty() {
-        let place = machine.map_or_else(|| "any machine".to_owned(), |machine| format!("machine {machine}"));
-        return Err(problem("no-machine", 404, format!("unit {name} is not on {place}")).into());
-    }
-    Ok((name, hosts))
-}
-
-fn failed(err: &HostError) -> v2::Problem {
+pub(super) fn failed(err: &HostError) -> v2::Problem {
     let mut problem = problem("internal", 500, err.to_string());
     problem.details.extend(std::error::Error::source(err).map(ToString::to_string));
     problem

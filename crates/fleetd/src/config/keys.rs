@@ -56,6 +56,11 @@ pub const KEYS: &[Key] = &[
         "",
         "where the API listens: unix:///path or host:port, with commas between; default unix:///run/fleet.sock, or the sockets that systemd passes",
     ),
+    used(
+        "advertise",
+        "",
+        "where the other machines' fleetd reach this one's API: http://host:port; default the first TCP address of `listen` that is not loopback",
+    ),
     used("public_ip", "", "the address shown for this machine; empty: found by its default route"),
     used("metadata", "", "key=value pairs with commas between"),
     used("agent_ttl", "30s", "how long this machine may be silent before it counts as lost"),

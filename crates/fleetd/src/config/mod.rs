@@ -11,6 +11,7 @@ mod value;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -39,6 +40,8 @@ pub struct Config {
     pub listen: Vec<Listen>,
     /// Whether `listen` was configured or is the default.
     pub listen_is_default: bool,
+    /// Where other machines reach the API, if it was said.
+    pub advertise: Option<Advertised>,
     /// The machines to serve.
     pub machines: Vec<MachineConfig>,
     /// How long a machine may be silent before it counts as lost.
@@ -82,6 +85,29 @@ pub enum Listen {
     Unix(PathBuf),
     /// Host and port.
     Tcp(String),
+}
+
+/// Where other machines reach the API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Advertised {
+    /// At this URL.
+    Url(String),
+    /// At this socket of ours.
+    Socket(SocketAddr),
+}
+
+impl Advertised {
+    /// As a URL. A socket that listens at all addresses of the machine is reached at its `public_ip`.
+    pub fn url(&self, public_ip: &str) -> String {
+        match self {
+            Advertised::Url(url) => url.clone(),
+            Advertised::Socket(address) if address.ip().is_unspecified() => match public_ip.parse() {
+                Ok(ip) => format!("http://{}", SocketAddr::new(ip, address.port())),
+                Err(_) => String::new(),
+            },
+            Advertised::Socket(address) => format!("http://{address}"),
+        }
+    }
 }
 
 /// Where a value came from.
@@ -216,6 +242,7 @@ impl Settings {
             store,
             listen: self.read("listen", listen)?,
             listen_is_default,
+            advertise: self.read("advertise", advertise)?,
             machines,
             agent_ttl: self.read("agent_ttl", |text| {
                 let ttl = value::duration(text)?;
@@ -305,6 +332,17 @@ fn public_ip(text: &str) -> Result<String, String> {
     }
 }
 
+fn advertise(text: &str) -> Result<Option<Advertised>, String> {
+    match text.parse::<fleet_api::Endpoint>() {
+        _ if text.is_empty() => Ok(None),
+        Ok(fleet_api::Endpoint::Http(url)) => Ok(Some(Advertised::Url(url))),
+        Ok(fleet_api::Endpoint::Unix(_)) => {
+            Err("no other machine reaches a unix socket: write http://host:port".to_owned())
+        }
+        Err(err) => Err(err.to_string()),
+    }
+}
+
 fn listen(text: &str) -> Result<Vec<Listen>, String> {
     let one = |item: &str| match item.strip_prefix("unix://") {
         Some(path) if path.starts_with('/') => Ok(Listen::Unix(path.into())),
@@ -344,6 +382,22 @@ mod tests {
     }
 
     #[test]
+    fn a_socket_is_advertised_at_an_address_that_others_can_use() {
+        let rows = [
+            ("10.0.0.1:49153", "10.9.9.9", "http://10.0.0.1:49153"),
+            ("0.0.0.0:49153", "10.9.9.9", "http://10.9.9.9:49153"),
+            ("[::]:49153", "2001:db8::1", "http://[2001:db8::1]:49153"),
+            ("0.0.0.0:49153", "", ""),
+        ];
+        for (socket, public_ip, url) in rows {
+            let advertised = Advertised::Socket(socket.parse().expect("an address"));
+            assert_eq!(advertised.url(public_ip), url, "{socket} with {public_ip}");
+        }
+        let said = settings("advertise=http://box:1", &[], &[]).map(|config| config.advertise);
+        assert_eq!(said, Ok(Some(Advertised::Url("http://box:1".to_owned()))));
+    }
+
+    #[test]
     fn wrong_values_name_key_value_and_source() {
         type Row<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str);
         let rows: &[Row<'_>] = &[
@@ -352,6 +406,11 @@ mod tests {
                 "\nagent_ttl=30",
                 &[],
                 "agent_ttl = `30` (FILE, line 2): write a duration with its unit, such as `30s`, `1m30s` or `500ms`",
+            ),
+            (
+                "advertise=unix:///run/fleet.sock",
+                &[],
+                "advertise = `unix:///run/fleet.sock` (FILE, line 1): no other machine reaches a unix socket: write http://host:port",
             ),
             ("agent_ttl=1s", &[], "agent_ttl = `1s` (FILE, line 1): at least 3 s, so that two renewals fit in"),
             ("agent_ttl=2h", &[], "agent_ttl = `2h` (FILE, line 1): at most 3600 s"),

@@ -1,0 +1,265 @@
+//! Where a machine's own tools are asked: on this box, or through the `fleetd` that serves the machine.
+
+use std::time::Duration;
+
+use fleet_api::{Client, ClientError, TextStream, v2};
+use fleet_core::model::MachineId;
+use fleet_core::unit::UnitName;
+
+use super::Api;
+use super::problem::{problem, unknown_unit};
+use crate::host::Host;
+
+/// How long another `fleetd` may take for an answer, or for the begin of one: longer than its own tools may take.
+const ANSWER_LIMIT: Duration = Duration::from_secs(25);
+
+/// Who is asked about units on one machine.
+pub enum Place {
+    /// The machine's tools.
+    Here(Host),
+    /// Its `fleetd`.
+    There(Client),
+    /// Nobody, and why.
+    Nowhere(v2::Problem),
+}
+
+/// The machines of a unit, or the one of them that is `wanted`, and who is asked there. What is `forwarded` goes no further.
+pub fn of_unit(
+    api: &Api,
+    name: &str,
+    wanted: Option<&str>,
+    forwarded: bool,
+) -> Result<(UnitName, Vec<(MachineId, Place)>), v2::Problem> {
+    let name: UnitName = name.parse().map_err(|_| unknown_unit(name))?;
+    let view = api.view.read();
+    if !view.units().contains_key(&name) {
+        return Err(unknown_unit(name.as_str()));
+    }
+    let placed = view.placed_on(&name).filter(|id| wanted.is_none_or(|wanted| id.is_named_by(wanted)));
+    let place = |id: &MachineId| match (api.hosts.get(id), view.machines().get(id)) {
+        (Some(host), _) => Place::Here(host.clone()),
+        (None, None) => Place::Nowhere(problem(
+            "machine-absent",
+            503,
+            format!("machine {} is absent: nobody can ask it", id.short()),
+        )),
+        (None, Some(_)) if forwarded => Place::Nowhere(problem(
+            "machine-unreachable",
+            502,
+            format!("machine {} is not served by the fleetd that says so at this address", id.short()),
+        )),
+        (None, Some(entry)) => there(id, &entry.record.api),
+    };
+    let places: Vec<(MachineId, Place)> = placed.map(|id| (id.clone(), place(id))).collect();
+    if places.is_empty() {
+        let place = wanted.map_or_else(|| "any machine".to_owned(), |machine| format!("machine {machine}"));
+        return Err(problem("no-machine", 404, format!("unit {name} is not on {place}")));
+    }
+    Ok((name, places))
+}
+
+fn there(id: &MachineId, url: &str) -> Place {
+    if url.is_empty() {
+        let title = format!("machine {} has another fleetd, whose API cannot be reached from here", id.short());
+        let mut problem = problem("machine-unreachable", 502, title);
+        problem.hint = Some(
+            "let it listen where the other machines reach it: `listen = unix:///run/fleet.sock,ADDRESS:PORT`"
+                .to_owned(),
+        );
+        return Place::Nowhere(problem);
+    }
+    let made = url.parse().map_err(|err: fleet_api::EndpointError| err.to_string());
+    match made.and_then(|endpoint| Client::new(endpoint, Some(ANSWER_LIMIT)).map_err(|err| err.to_string())) {
+        Ok(client) => Place::There(client),
+        Err(reason) => {
+            let title = format!("machine {} says a useless address of its API: {reason}", id.short());
+            Place::Nowhere(problem("machine-unreachable", 502, title))
+        }
+    }
+}
+
+/// What `systemctl status` says on one machine.
+pub async fn status(place: &Place, machine: &MachineId, name: &UnitName) -> Result<v2::StatusText, v2::Problem> {
+    let silent = || problem("machine-unreachable", 502, format!("machine {} says nothing of {name}", machine.short()));
+    match place {
+        Place::Here(host) => {
+            let (text, exit_code) = host.status(name).await.map_err(|err| super::tools::failed(&err))?;
+            Ok(v2::StatusText { machine: machine.to_string(), text, exit_code })
+        }
+        Place::There(client) => {
+            let query = v2::StatusQuery { machine: Some(machine.to_string()), forwarded: true };
+            let texts = client.status(name.as_str(), &query).await.map_err(|err| unreachable(machine, err))?;
+            texts.into_iter().next().ok_or_else(silent)
+        }
+        Place::Nowhere(problem) => Err(problem.clone()),
+    }
+}
+
+/// A unit's journal by the `fleetd` of its machine.
+pub async fn journal(
+    client: &Client,
+    machine: &MachineId,
+    name: &UnitName,
+    query: v2::JournalQuery,
+) -> Result<TextStream, v2::Problem> {
+    let query = v2::JournalQuery { machine: Some(machine.to_string()), forwarded: true, ..query };
+    match tokio::time::timeout(ANSWER_LIMIT, client.journal(name.as_str(), &query)).await {
+        Ok(opened) => opened.map_err(|err| unreachable(machine, err)),
+        Err(_) => {
+            let title = format!("no answer from the fleetd of machine {} within {ANSWER_LIMIT:?}", machine.short());
+            Err(problem("machine-unreachable", 504, title))
+        }
+    }
+}
+
+fn unreachable(machine: &MachineId, err: ClientError) -> v2::Problem {
+    match err {
+        ClientError::Problem(problem) => *problem,
+        err => {
+            let mut problem =
+                problem("machine-unreachable", 502, format!("cannot ask machine {}: {err}", machine.short()));
+            problem.details.extend(std::error::Error::source(&err).map(ToString::to_string));
+            problem
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use fleet_core::model::{Placement, TargetState, Timestamp};
+    use fleet_core::unit::{UnitFile, WhenIsolated};
+    use fleet_store::mem::Mem;
+    use fleet_store::registry::ops::{self, NewUnit, PlacementChange};
+    use fleet_store::registry::{MachineRecord, View};
+    use fleet_store::{Store, Txn, TxnOutcome};
+    use futures_util::StreamExt as _;
+    use tokio::net::TcpListener;
+    use tokio::task::JoinSet;
+
+    use super::*;
+    use crate::listen::Listener;
+    use crate::view::SharedView;
+
+    const MACHINE: &str = "00000000000000000000000000000001";
+    const UNIT: &str = "a.service";
+    const TEXT: &str = "[Service]\nExecStart=/bin/true\n";
+
+    /// One unit on one machine, as several daemons see it.
+    struct Cluster {
+        store: Arc<dyn Store>,
+        view: SharedView,
+        servers: JoinSet<()>,
+    }
+
+    impl Cluster {
+        async fn new() -> Cluster {
+            let store: Arc<dyn Store> = Arc::new(Mem::default());
+            let (view, mut servers) = (SharedView::new(), JoinSet::new());
+            servers.spawn(view.clone().follow(Arc::clone(&store), Duration::from_secs(600)));
+            let cluster = Cluster { store, view, servers };
+            let (name, file) = (UNIT.parse().expect("a name"), UnitFile::parse(TEXT).expect("a unit file"));
+            let target = TargetState::Launched;
+            let new = NewUnit { name: &name, original: TEXT, file: &file, target, template: None };
+            cluster.write(|view| ops::create_unit(view, &new, Timestamp(0))).await;
+            cluster.write(|view| ops::change_placements(view, &[placed(view)])).await;
+            cluster
+        }
+
+        async fn write(&self, txn: impl FnOnce(&View) -> Result<Txn, ops::OpsError>) {
+            let txn = txn(&self.view.read()).expect("a transaction");
+            match self.store.commit(&txn).await.expect("the store is there") {
+                TxnOutcome::Committed(revision) => self.view.reached(revision).await,
+                TxnOutcome::Conflict(revision) => panic!("a conflict at {revision:?}"),
+            }
+        }
+
+        /// The machine is there, and says this address of its API.
+        async fn announce(&self, api: &str) {
+            let lease = self.store.grant(Duration::from_secs(600)).await.expect("a lease");
+            let record = MachineRecord { api: api.to_owned(), ..MachineRecord::default() };
+            let id = machine();
+            let seen = self.view.read().mod_revision(&fleet_store::registry::Key::Machine(id.clone()));
+            self.write(|_| ops::announce(&id, &record, lease, seen)).await;
+        }
+
+        /// A daemon that serves these machines; gives the address of its API.
+        async fn daemon(&mut self, hosts: BTreeMap<MachineId, Host>) -> String {
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a socket");
+            let url = format!("http://{}", listener.local_addr().expect("its address"));
+            let api = Api::new(Arc::clone(&self.store), self.view.clone(), hosts);
+            self.servers.spawn(crate::api::serve(api, Listener::Tcp(listener)));
+            url
+        }
+    }
+
+    fn machine() -> MachineId {
+        MACHINE.parse().expect("a machine ID")
+    }
+
+    fn placed(view: &View) -> PlacementChange {
+        let unit: UnitName = UNIT.parse().expect("a name");
+        let record = &view.units()[&unit];
+        let placement = Placement {
+            hash: record.hash,
+            target: record.target,
+            generation: record.generation,
+            restarts: record.restarts,
+            when_isolated: WhenIsolated::Keep,
+            leaving: false,
+        };
+        PlacementChange { machine: machine(), unit, placement: Some(placement) }
+    }
+
+    /// Tools that print how they were called.
+    fn telltale() -> BTreeMap<MachineId, Host> {
+        BTreeMap::from([(machine(), Host::through(&["/bin/echo"]))])
+    }
+
+    fn client(url: &str) -> Client {
+        Client::new(url.parse().expect("an endpoint"), Some(ANSWER_LIMIT)).expect("a client")
+    }
+
+    fn kind<T>(answer: Result<T, ClientError>) -> String {
+        match answer {
+            Ok(_) => "an answer".to_owned(),
+            Err(ClientError::Problem(problem)) => problem.kind,
+            Err(err) => err.to_string(),
+        }
+    }
+
+    #[tokio::test]
+    async fn the_daemon_of_the_machine_is_asked() {
+        let mut cluster = Cluster::new().await;
+        let serves = cluster.daemon(telltale()).await;
+        let other = cluster.daemon(BTreeMap::new()).await;
+        let asked = client(&other);
+        let all = v2::StatusQuery::default();
+        let status = || asked.status(UNIT, &all);
+
+        assert_eq!(kind(status().await), "machine-absent");
+        cluster.announce("").await;
+        assert_eq!(kind(status().await), "machine-unreachable", "it says no address");
+        // Two that take each other for the right one: nothing goes in circles.
+        cluster.announce(&other).await;
+        assert_eq!(kind(status().await), "machine-unreachable");
+        cluster.announce("http://127.0.0.1:1").await;
+        assert_eq!(kind(status().await), "machine-unreachable", "nobody listens there");
+
+        cluster.announce(&serves).await;
+        let texts = status().await.expect("an answer");
+        let [status] = &texts[..] else { panic!("not one machine: {texts:?}") };
+        assert_eq!((status.machine.as_str(), status.exit_code), (MACHINE, 0));
+        assert_eq!(status.text, "systemctl status --full --no-pager --lines=10 -- a.service\n");
+
+        let query = v2::JournalQuery { lines: Some(3), ..v2::JournalQuery::default() };
+        let mut pieces = asked.journal(UNIT, &query).await.expect("an answer");
+        let mut text = Vec::new();
+        while let Some(piece) = pieces.next().await {
+            text.extend(piece.expect("a piece"));
+        }
+        assert_eq!(String::from_utf8_lossy(&text), "journalctl --no-pager --output=short --lines=3 --unit a.service\n");
+    }
+}
