@@ -12,12 +12,14 @@
 //!
 //! # Generations
 //! An agent refuses an older generation than it has seen, so a unit that is destroyed and created again must not begin at
-//! one. It begins at the view's revision plus one. Each later change adds one and raises the store's revision by at least
-//! one; so a unit's generation is never above the revision of its last write, and a successor's is always higher.
+//! one. Nor can the one who creates it say where it begins: its view may be older than the destruction. So a generation is the
+//! number of changes since the unit was created, which is written, and the revision at which it was created, which the store
+//! says. Each change raises the store's revision by at least one, so a generation is never above the revision of the unit's
+//! last write, and a successor's is always higher.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use fleet_core::model::{Brake, Generation, MachineId, Placement, TargetState, Timestamp, UnitState};
+use fleet_core::model::{Brake, MachineId, Placement, TargetState, Timestamp, UnitState};
 use fleet_core::unit::{Form, UnitFile, UnitHash, UnitName};
 
 use super::record::{
@@ -106,7 +108,7 @@ pub fn create_unit(view: &View, new: &NewUnit<'_>, now: Timestamp) -> Result<Txn
     let record = UnitRecord {
         hash: new.file.hash(),
         target: new.target,
-        generation: Generation(view.revision().0 + 1),
+        changes: 0,
         restarts: 0,
         changed: now,
         template: new.template.clone(),
@@ -131,7 +133,7 @@ pub fn replace_unit(view: &View, new: &NewUnit<'_>, now: Timestamp) -> Result<Tx
         record.hash = new.file.hash();
         record.target = new.target;
         record.template.clone_from(&new.template);
-        record.generation.0 += 1;
+        record.changes += 1;
     })?;
     txn.writes.push(put_file(new));
     if old_hash != new.file.hash() {
@@ -148,7 +150,7 @@ pub fn set_target(view: &View, unit: &UnitName, target: TargetState, now: Timest
     activatable(unit, target)?;
     change_unit(view, unit, now, |record| {
         record.target = target;
-        record.generation.0 += 1;
+        record.changes += 1;
     })
 }
 
@@ -180,7 +182,7 @@ pub fn destroy(view: &View, unit: &UnitName) -> Result<Txn, OpsError> {
 ///
 /// Each is guarded by the placement as the view has it, and a put also by the unit it was decided for. What is changed about
 /// a machine that the view does not show is guarded by its absence: if it is back, nothing may be started in its stead.
-/// Taking away what is not there is nothing; a group may come out empty.
+/// Taking away what is not there writes nothing, and is guarded all the same.
 ///
 /// # Errors
 /// [`OpsError::NoUnit`], [`OpsError::InactivePlacement`], [`OpsError::TooBig`] for more than fit one transaction, and
@@ -218,7 +220,8 @@ pub fn change_placements(view: &View, changes: &[PlacementChange]) -> Result<Txn
                 txn.guards.push(guard);
                 txn.writes.push(delete(&key));
             }
-            None => (),
+            // Nothing to do, if that is true: a watch that lost an event may have kept it from the view.
+            None => txn.guards.push(guard),
         }
     }
     sized(txn)

@@ -21,8 +21,9 @@ pub struct UnitRecord {
     pub hash: UnitHash,
     /// How far it is to be taken.
     pub target: TargetState,
-    /// See [`fleet_core::model::Unit::generation`].
-    pub generation: Generation,
+    /// One more for each change since the unit was created, as [`fleet_core::model::Unit::generation`] counts them. The
+    /// generation itself is this and the revision at which the store says that the unit was created.
+    pub changes: u64,
     /// One more for each restart asked for.
     pub restarts: u64,
     /// When this was last changed.
@@ -154,7 +155,7 @@ impl Value for UnitRecord {
             v: VALUE_VERSION,
             hash: self.hash.to_string(),
             target: self.target.to_string(),
-            generation: self.generation.0,
+            generation: self.changes,
             restarts: self.restarts,
             changed_ms: self.changed.0,
             template: self
@@ -176,7 +177,7 @@ impl Value for UnitRecord {
         Ok(UnitRecord {
             hash: field("hash", &wire.hash)?,
             target: field("target", &wire.target)?,
-            generation: Generation(wire.generation),
+            changes: wire.generation,
             restarts: wire.restarts,
             changed: Timestamp(wire.changed_ms),
             template: wire.template.map(template).transpose()?,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use fleet_core::model::{Absence, Cluster, Machine, MachineId, Placement, Unit, UnitState};
+use fleet_core::model::{Absence, Cluster, Generation, Machine, MachineId, Placement, Unit, UnitState};
 use fleet_core::unit::{Requirements, UnitFile, UnitHash, UnitName};
 
 use super::record::{
@@ -270,7 +270,10 @@ impl View {
             kv.map(|kv| V::decode(&kv.value)).transpose()
         }
         match key {
-            Key::Unit(unit) => self.set_unit(unit, read(kv)?),
+            Key::Unit(unit) => {
+                let created = kv.map(|kv| kv.create_revision).unwrap_or_default();
+                self.set_unit(unit, read(kv)?, created);
+            }
             Key::File(hash) => self.set_file(hash, read(kv)?, changed)?,
             Key::Machine(machine) => {
                 let lease = kv.and_then(|kv| kv.lease);
@@ -317,7 +320,7 @@ impl View {
         Ok(())
     }
 
-    fn set_unit(&mut self, unit: &UnitName, record: Option<UnitRecord>) {
+    fn set_unit(&mut self, unit: &UnitName, record: Option<UnitRecord>, created: Revision) {
         if let Some(old) = self.units.remove(unit) {
             self.use_file(&old.hash, |users| users.units.remove(unit));
         }
@@ -332,7 +335,7 @@ impl View {
             Unit {
                 hash: record.hash,
                 target: record.target,
-                generation: record.generation,
+                generation: Generation(created.0.saturating_add(record.changes)),
                 restarts: record.restarts,
                 changed: record.changed,
                 requirements,

@@ -14,10 +14,10 @@ async fn units() {
     check(
         create(&cluster.view, "a.service", ONE, TargetState::Launched),
         &expect![[r#"
-        if absent units/a.service
-        put units/a.service {"v":1,"target":"launched","generation":2,"restarts":0,"changed_ms":1000}
-        put files/e19d
-    "#]],
+            if absent units/a.service
+            put units/a.service {"v":1,"target":"launched","generation":0,"restarts":0,"changed_ms":1000}
+            put files/e19d
+        "#]],
     );
     let changed = cluster.create("a.service", ONE, TargetState::Launched).await;
     assert_eq!(show(&changed), "units/a.service files/e19d", "a unit and its file come in one batch");
@@ -30,12 +30,12 @@ async fn units() {
     check(
         replace(&cluster.view, "a.service", TWO, TargetState::Loaded),
         &expect![[r#"
-        if units/a.service is of 2
-        if files/e19d is of 2
-        put units/a.service {"v":1,"target":"loaded","generation":3,"restarts":0,"changed_ms":1000}
-        put files/40ca
-        delete files/e19d
-    "#]],
+            if units/a.service is of 2
+            if files/e19d is of 2
+            put units/a.service {"v":1,"target":"loaded","generation":1,"restarts":0,"changed_ms":1000}
+            put files/40ca
+            delete files/e19d
+        "#]],
     );
     check(
         replace(&cluster.view, "b.service", TWO, TargetState::Loaded),
@@ -46,9 +46,9 @@ async fn units() {
     check(
         ops::set_target(&cluster.view, &name("a.service"), TargetState::Inactive, NOW),
         &expect![[r#"
-        if units/a.service is of 2
-        put units/a.service {"v":1,"target":"inactive","generation":3,"restarts":0,"changed_ms":1000}
-    "#]],
+            if units/a.service is of 2
+            put units/a.service {"v":1,"target":"inactive","generation":1,"restarts":0,"changed_ms":1000}
+        "#]],
     );
     check(
         ops::set_target(&cluster.view, &name("b.service"), TargetState::Inactive, NOW),
@@ -59,9 +59,9 @@ async fn units() {
     check(
         ops::restart(&cluster.view, &name("a.service"), NOW),
         &expect![[r#"
-        if units/a.service is of 2
-        put units/a.service {"v":1,"target":"launched","generation":2,"restarts":1,"changed_ms":1000}
-    "#]],
+            if units/a.service is of 2
+            put units/a.service {"v":1,"target":"launched","generation":0,"restarts":1,"changed_ms":1000}
+        "#]],
     );
     check(
         ops::destroy(&cluster.view, &name("a.service")),
@@ -114,10 +114,10 @@ async fn files_are_collected() {
     check(
         replace(&cluster.view, "a@1.service", TWO, TargetState::Launched),
         &expect![[r#"
-        if units/a@1.service is of 3
-        put units/a@1.service {"v":1,"target":"launched","generation":4,"restarts":0,"changed_ms":1000}
-        put files/40ca
-    "#]],
+            if units/a@1.service is of 3
+            put units/a@1.service {"v":1,"target":"launched","generation":1,"restarts":0,"changed_ms":1000}
+            put files/40ca
+        "#]],
     );
     let txn = ops::destroy(&cluster.view, &name("a@1.service")).expect("a transaction");
     cluster.commit(&txn).await.expect("no race");
@@ -161,18 +161,35 @@ async fn generations_only_grow() {
     for round in 0..5 {
         cluster.create("a.service", ONE, TargetState::Launched).await;
         for _ in 0..round * 3 {
-            let generation = cluster.view.units()[&unit].generation;
+            let generation = cluster.view.cluster().units[&unit].generation;
             assert!(last < generation, "{last} then {generation}");
             last = generation;
             let txn = ops::set_target(&cluster.view, &unit, TargetState::Launched, NOW).expect("a transaction");
             cluster.commit(&txn).await.expect("no race");
         }
-        let generation = cluster.view.units()[&unit].generation;
+        let generation = cluster.view.cluster().units[&unit].generation;
         assert!(last < generation, "{last} then {generation}");
         last = generation;
         let txn = ops::destroy(&cluster.view, &unit).expect("a transaction");
         cluster.commit(&txn).await.expect("no race");
     }
+}
+
+/// The simulator, seed 3 of its first version: a daemon that was behind created a unit that had been destroyed, with a
+/// generation that the agent had carried out long ago. The unit stayed dead for ever.
+#[tokio::test]
+async fn a_view_that_is_behind_makes_no_old_generations() {
+    let mut cluster = Cluster::new().await;
+    let unit = name("a.service");
+    let behind = cluster.view.clone();
+    cluster.create("a.service", ONE, TargetState::Launched).await;
+    let last = cluster.view.cluster().units[&unit].generation;
+    let destruction = ops::destroy(&cluster.view, &unit).expect("a transaction");
+    cluster.commit(&destruction).await.expect("no race");
+    let creation = create(&behind, "a.service", ONE, TargetState::Launched).expect("a transaction");
+    cluster.commit(&creation).await.expect("nobody has created it meanwhile");
+    let generation = cluster.view.cluster().units[&unit].generation;
+    assert!(last < generation, "{last} then {generation}");
 }
 
 #[tokio::test]
@@ -201,6 +218,7 @@ async fn placements() {
             if placements/m1/a.service is of 4
             if units/a.service is of 2
             if absent placements/m2/a.service
+            if absent placements/m3/a.service
             delete placements/m1/a.service
             put placements/m2/a.service {"v":1,"target":"launched","generation":2,"restarts":0}
         "#]],

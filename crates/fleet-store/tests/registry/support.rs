@@ -3,11 +3,11 @@
 use std::fmt::Write as _;
 
 use expect_test::Expect;
-use fleet_core::model::{MachineId, Placement, TargetState, Timestamp};
+use fleet_core::model::{MachineId, Placement, TargetState, Timestamp, Unit};
 use fleet_core::unit::{UnitFile, UnitName, WhenIsolated};
 use fleet_store::mem::Mem;
 use fleet_store::registry::ops::{self, NewUnit, OpsError, PlacementChange};
-use fleet_store::registry::{Key, MachineRecord, UnitRecord, View};
+use fleet_store::registry::{Key, MachineRecord, View};
 use fleet_store::{Guard, LeaseId, Revision, Store as _, Txn, TxnOutcome, Watch, Write};
 
 pub const NOW: Timestamp = Timestamp(1000);
@@ -94,7 +94,7 @@ pub fn replace(view: &View, unit: &str, text: &str, target: TargetState) -> Resu
 
 /// The order that follows from the unit as it is.
 pub fn placed(view: &View, machine: &str, unit: &str) -> PlacementChange {
-    let UnitRecord { hash, generation, restarts, .. } = view.units()[&name(unit)].clone();
+    let Unit { hash, generation, restarts, .. } = view.cluster().units[&name(unit)].clone();
     let placement = Placement {
         hash,
         target: TargetState::Launched,

@@ -97,7 +97,7 @@ fn units() {
     let unit = UnitRecord {
         hash: hash(),
         target: TargetState::Launched,
-        generation: Generation(17),
+        changes: 17,
         restarts: 2,
         changed: Timestamp(1_790_000_000_123),
         template: None,
@@ -224,7 +224,7 @@ fn fields_of_the_future() {
         r#"{{"v":1,"hash":"{HASH}","target":"loaded","generation":1,"restarts":0,"changed_ms":0,"pause":{{"until":5}}}}"#
     );
     let mut record = UnitRecord::decode(unit.as_bytes()).expect("a unit");
-    record.generation = Generation(2);
+    record.changes = 2;
     let written = String::from_utf8(record.encode()).expect("JSON is text");
     assert_eq!(written, unit.replace("\"generation\":1", "\"generation\":2"));
     let machine = r#"{"v":1,"public_ip":"","metadata":{},"version":"9","cpus":64}"#;

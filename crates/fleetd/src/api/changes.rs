@@ -70,8 +70,8 @@ pub async fn carry_out(api: &Api, request: v2::ChangeRequest) -> Result<v2::Chan
             Err(problem) => v2::ChangeResult { problem: Some(problem), ..result(&change.name, Outcome::Refused) },
         };
         // What the unit has come to.
-        if let Some(record) = view.units().get(result.name.as_str()) {
-            (result.generation, result.restarts) = (record.generation.0, record.restarts);
+        if let Some(unit) = view.cluster().units.get(result.name.as_str()) {
+            (result.generation, result.restarts) = (unit.generation.0, unit.restarts);
         }
         result
     };

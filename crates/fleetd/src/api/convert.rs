@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use fleet_api::v2;
-use fleet_core::model::{MachineId, TargetState, UnitState};
+use fleet_core::model::{MachineId, TargetState, Unit, UnitState};
 use fleet_core::schedule;
 use fleet_core::unit::UnitName;
-use fleet_store::registry::{UnitRecord, View};
+use fleet_store::registry::View;
 
 /// The target state on the wire.
 pub fn state(target: TargetState) -> v2::State {
@@ -42,15 +42,14 @@ pub enum Reasons {
 
 /// A unit as the wire has it; `None` if it neither exists nor is still on a machine.
 pub fn unit(view: &View, name: &UnitName, reasons: Reasons) -> Option<v2::Unit> {
-    let record = view.units().get(name);
-    let placements = placements(view, name, record);
-    if record.is_none() && placements.is_empty() {
+    let known = view.cluster().units.get(name);
+    let placements = placements(view, name, known);
+    if known.is_none() && placements.is_empty() {
         return None;
     }
-    let known = view.cluster().units.get(name);
-    let desired = record.map_or(TargetState::Inactive, |record| record.target);
-    let hash = match (record, placements.first()) {
-        (Some(record), _) => record.hash.to_string(),
+    let desired = known.map_or(TargetState::Inactive, |unit| unit.target);
+    let hash = match (known, placements.first()) {
+        (Some(unit), _) => unit.hash.to_string(),
         (None, first) => {
             first.and_then(|first| first.state.as_ref()).map_or_else(String::new, |state| state.hash.clone())
         }
@@ -61,8 +60,8 @@ pub fn unit(view: &View, name: &UnitName, reasons: Reasons) -> Option<v2::Unit> 
         hash,
         desired_state: state(desired),
         current_state: current(&placements),
-        generation: record.map_or(0, |record| record.generation.0),
-        restarts: record.map_or(0, |record| record.restarts),
+        generation: known.map_or(0, |unit| unit.generation.0),
+        restarts: known.map_or(0, |unit| unit.restarts),
         global: known.is_some_and(|unit| unit.requirements.global),
         description: file.map(|file| file.file.description().to_owned()).filter(|text| !text.is_empty()),
         placements,
@@ -84,13 +83,13 @@ fn current(placements: &[v2::Placement]) -> v2::State {
     placements.iter().map(reached).min().unwrap_or(v2::State::Inactive)
 }
 
-fn placements(view: &View, name: &UnitName, record: Option<&UnitRecord>) -> Vec<v2::Placement> {
+fn placements(view: &View, name: &UnitName, unit: Option<&Unit>) -> Vec<v2::Placement> {
     let placed: BTreeSet<&MachineId> = view.placed_on(name).collect();
     let reporting: BTreeSet<&MachineId> = view.states_of(name).map(|(machine, _)| machine).collect();
     let one = |machine: &&MachineId| {
         let state = view.states().get(*machine).and_then(|states| states.get(name));
         let is_placed = placed.contains(machine);
-        let done = is_placed && record.zip(state).is_some_and(|(record, state)| is_done(record, state));
+        let done = is_placed && unit.zip(state).is_some_and(|(unit, state)| is_done(unit, state));
         v2::Placement {
             machine: machine.to_string(),
             ip: address(view, machine),
@@ -102,8 +101,8 @@ fn placements(view: &View, name: &UnitName, record: Option<&UnitRecord>) -> Vec<
     placed.union(&reporting).map(one).collect()
 }
 
-fn is_done(record: &UnitRecord, state: &UnitState) -> bool {
-    record.generation <= state.done && record.restarts <= state.restarts
+fn is_done(unit: &Unit, state: &UnitState) -> bool {
+    unit.generation <= state.done && unit.restarts <= state.restarts
 }
 
 /// An error speaks of the order that was carried out last: of an older one it is no news.
