@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 
 use crate::clock;
 use crate::metrics::{METRICS, Tasks};
-use crate::view::{Backoff, Changes, Listener, SharedView};
+use crate::view::{Backoff, Changes, Look, SharedView};
 
 /// How long the lead outlives its leader's last sign of life.
 const LEADER_TTL: Duration = Duration::from_secs(10);
@@ -95,7 +95,10 @@ async fn lead(store: &Arc<dyn Store>, view: &SharedView, since: Revision, lease:
     let mut wake: Option<Timestamp> = None;
     let mut renewal = tokio::time::interval(RENEWAL);
     renewal.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut effects = look_anew(&mut engine, &mut listener);
+    // Nothing is decided on the picture as it is: a watch may have lost an event without anybody noticing, and whoever was not
+    // seen to be wanted would be stopped.
+    let mut awaited: Option<Look> = Some(view.ask_for_look());
+    let mut effects = Vec::new();
     loop {
         for effect in std::mem::take(&mut effects) {
             match effect {
@@ -111,14 +114,11 @@ async fn lead(store: &Arc<dyn Store>, view: &SharedView, since: Revision, lease:
                 }
                 Effect::Resync => {
                     backoff.pause().await;
-                    effects = look_anew(&mut engine, &mut listener);
+                    awaited = Some(view.ask_for_look());
                 }
                 Effect::Wake(at) => wake = Some(at),
                 Effect::Alarm(alarm) => tell_alarm(alarm.as_ref()),
             }
-        }
-        if !effects.is_empty() {
-            continue;
         }
         let event = tokio::select! {
             // In this order, so that equal happenings give an equal run.
@@ -134,15 +134,24 @@ async fn lead(store: &Arc<dyn Store>, view: &SharedView, since: Revision, lease:
                         return;
                     }
                     tracing::info!("the store answers again");
-                    // Machines that were away could not come back meanwhile: a full look gives them their time again.
-                    effects = look_anew(&mut engine, &mut listener);
+                    // Machines that were away could not come back meanwhile: beginning anew gives them their time again.
+                    engine = Engine::new();
+                    awaited = Some(view.ask_for_look());
                     continue;
                 }
             },
             Some(written) = writing.join_next() => after_writing(written, &mut backoff),
-            event = listener.next(|view, changes| news(view, &changes, since)) => match event {
-                Some(event) => event,
-                None => return,
+            told = listener.next(|picture, changes| {
+                let is_late = awaited.is_some_and(|look| !view.has_looked(look));
+                (news(picture, &changes, since), is_late)
+            }) => match told {
+                (None, _) => return,
+                // It is of the picture before the look that is waited for.
+                (Some(_), true) => continue,
+                (Some(event), false) => {
+                    awaited = None;
+                    event
+                }
             },
             () = until(wake) => {
                 wake = None;
@@ -198,11 +207,6 @@ async fn until(wake: Option<Timestamp>) {
         Some(at) => tokio::time::sleep(clock::until(at)).await,
         None => std::future::pending().await,
     }
-}
-
-fn look_anew(engine: &mut Engine, listener: &mut Listener) -> Vec<Effect> {
-    let event = listener.look_anew(snapshot);
-    handle(engine, event)
 }
 
 fn snapshot(view: &View) -> Event {

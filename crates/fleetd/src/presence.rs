@@ -76,6 +76,8 @@ impl Presence {
         let mut told = true;
         loop {
             tokio::select! {
+                // In this order, so that equal happenings give an equal run.
+                biased;
                 _ = renewals.tick() => (),
                 () = changed(&mut seat.record) => told = false,
             }

@@ -1,7 +1,7 @@
 //! The cluster as this daemon sees it: one picture, kept up to date by one watch, for the engine and the API alike.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
@@ -67,7 +67,20 @@ pub struct SharedView {
     /// Not a `watch`: that wakes its receivers in a random order, and equal happenings shall give an equal run.
     looked: Arc<AtomicBool>,
     moved: Arc<Notify>,
+    looks: Arc<Looks>,
 }
+
+/// Looks at the whole store that were asked for.
+#[derive(Debug, Default)]
+struct Looks {
+    wanted: AtomicU64,
+    done: AtomicU64,
+    asked: Notify,
+}
+
+/// A look at the whole store that was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Look(u64);
 
 /// Hears of changes.
 #[derive(Debug)]
@@ -90,6 +103,7 @@ impl SharedView {
             news: broadcast::Sender::new(NEWS_QUEUE),
             looked: Arc::default(),
             moved: Arc::default(),
+            looks: Arc::default(),
         }
     }
 
@@ -111,6 +125,19 @@ impl SharedView {
         }
     }
 
+    /// Asks for a look at the whole store: a watch that lost an event shows the picture without it, and goes on. `Everything`
+    /// is told when it is done.
+    pub fn ask_for_look(&self) -> Look {
+        let look = Look(self.looks.wanted.fetch_add(1, Ordering::AcqRel) + 1);
+        self.looks.asked.notify_one();
+        look
+    }
+
+    /// Whether the picture comes from a look that was begun after this one had been asked for.
+    pub fn has_looked(&self, look: Look) -> bool {
+        look.0 <= self.looks.done.load(Ordering::Acquire)
+    }
+
     /// Hears of all changes from now on.
     pub fn listen(&self) -> Listener {
         Listener { view: self.clone(), news: self.news.subscribe() }
@@ -128,16 +155,28 @@ impl SharedView {
     }
 
     async fn follow_once(&self, store: &dyn Store, resync: Duration, backoff: &mut Backoff) -> Result<(), StoreError> {
+        let wanted = self.looks.wanted.load(Ordering::Acquire);
         let snapshot = store.read(&Key::all()).await?;
         self.update(|view| {
             view.resync(&snapshot);
+            self.looks.done.store(wanted, Ordering::Release);
             Some(News::Everything)
         });
         let mut watch = store.watch(&Key::all(), Revision(snapshot.revision.0 + 1)).await?;
         let due = tokio::time::Instant::now() + resync;
         loop {
-            let Ok(batch) = tokio::time::timeout_at(due, watch.next()).await else { return Ok(()) };
-            let batch = batch?;
+            let batch = tokio::select! {
+                biased;
+                () = self.looks.asked.notified() => {
+                    // The look that was just done may have been begun after it was asked for.
+                    if self.looks.wanted.load(Ordering::Acquire) == self.looks.done.load(Ordering::Acquire) {
+                        continue;
+                    }
+                    return Ok(());
+                }
+                () = tokio::time::sleep_until(due) => return Ok(()),
+                batch = watch.next() => batch?,
+            };
             backoff.reset();
             self.update(|view| {
                 let keys = view.apply(&batch);
