@@ -162,17 +162,24 @@ impl GuardNews {
             Event::Status(status) if status.name.as_str() == GUARD_UNIT => {
                 let ends = self.stands && !stands(&status);
                 self.stands &= !ends;
-                ends.then(ended)
+                [ends.then(ended), None]
             }
             // Its end may have been told before the end of the job that started it.
-            Event::GuardReady { .. } if !status().as_ref().is_some_and(stands) => Some(ended()),
+            Event::GuardReady { .. } if !status().as_ref().is_some_and(stands) => [Some(ended()), None],
             Event::GuardReady { anew } => {
                 self.stands = true;
-                Some(Event::GuardReady { anew })
+                [Some(Event::GuardReady { anew }), None]
             }
-            event => Some(event),
+            // It may have ended while nothing was heard, and what is bound to it with it: it is asked for again, which says
+            // whether it is another one.
+            Event::Connected if self.stands => {
+                self.stands = false;
+                let unknown = "there was no connection to systemd, which may have ended it meanwhile".to_owned();
+                [Some(Event::Connected), Some(Event::GuardFailed(unknown))]
+            }
+            event => [Some(event), None],
         };
-        heard.into_iter().filter_map(tell).collect()
+        heard.into_iter().flat_map(tell).flatten().collect()
     }
 }
 
@@ -483,5 +490,20 @@ mod tests {
         let unseen = Event::Ran(unit, Verb::Start, Err("the connection was lost".to_owned()));
         assert_eq!(with_states(vec![unseen.clone()], |_| Some(status("active"))), [unseen], "nothing is known then");
         assert_eq!(with_states(vec![ran.clone()], |_| None), [ran], "not a unit of ours any more");
+    }
+
+    /// The simulator, seed 389 of its first version: the guard ended while there was no connection to systemd, and what had
+    /// ended with it was never started again.
+    #[test]
+    fn a_guard_that_may_have_ended_unheard_is_asked_for_again() {
+        let mut news = GuardNews::default();
+        let guard = |active: &str| Some(UnitStatus { name: guard_unit(), ..status(active) });
+        let ready = || Event::GuardReady { anew: true };
+        assert_eq!(news.told(vec![Event::Connected], || None), [Event::Connected], "nobody needs one");
+        assert_eq!(news.told(vec![ready()], || guard("active")), [ready()]);
+        let told = news.told(vec![Event::Disconnected, Event::Connected], || guard("active"));
+        assert_eq!(told[..2], [Event::Disconnected, Event::Connected]);
+        assert!(matches!(told[2..], [Event::GuardFailed(_)]), "{told:?}");
+        assert_eq!(news.told(vec![Event::Connected], || None), [Event::Connected], "it is asked for already");
     }
 }
