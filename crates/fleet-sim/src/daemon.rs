@@ -10,17 +10,22 @@ use fleet_core::unit::UnitName;
 use fleet_store::Store;
 use fleet_store::registry::MachineRecord;
 use fleetd::Api;
+use fleetd::guard::Site;
 use fleetd::parts::{self, Settings};
 use fleetd::view::SharedView;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::gate::Gate;
+use crate::guard::{Holder, boot_clock};
 use crate::hands::Hands;
 use crate::link::Link;
 use crate::users::{Answer, Wish};
 use crate::world::{Cable, Ear, Life, Who, World};
+
+/// The guard's service as the fake systemd has to know it; what it does is in `guard`.
+const GUARD_TEXT: &str = "[Service]\nType=notify\nExecStart=/opt/guard\nTimeoutStopSec=1s\n";
 
 /// How long a request waits for the first look at the store. As in the API's server.
 const FIRST_LOOK_LIMIT: Duration = Duration::from_secs(5);
@@ -39,7 +44,13 @@ pub(crate) type Told = Vec<(UnitName, Wish, Answer)>;
 
 impl Daemon {
     /// Starts one.
-    pub(crate) fn start(world: &Arc<World>, who: Who, boot: u32, cable: &Arc<Cable>, settings: Settings) -> Daemon {
+    pub(crate) fn start(
+        world: &Arc<World>,
+        who: Who,
+        boot_id: String,
+        cable: &Arc<Cable>,
+        settings: Settings,
+    ) -> Daemon {
         let host = &world.hosts[who.daemon];
         let life = Arc::new(Life {
             who,
@@ -50,11 +61,10 @@ impl Daemon {
         });
         let store: Arc<dyn Store> = Arc::new(Link(Arc::clone(&life)));
         let view = SharedView::new();
-        let boot_id = format!("boot-{}-{boot}", host.id);
         let leader_id = Some(format!("{} {boot_id}", host.id));
         let mut parts = JoinSet::new();
         parts::serve_cluster(&mut parts, Arc::clone(&store), view.clone(), settings, leader_id);
-        let disk = if who.daemon % 2 == 0 { "ssd" } else { "hdd" };
+        let disk = if who.daemon.is_multiple_of(2) { "ssd" } else { "hdd" };
         let record = MachineRecord {
             public_ip: format!("192.0.2.{}", who.daemon + 1),
             metadata: [("disk".to_owned(), disk.to_owned())].into(),
@@ -63,7 +73,10 @@ impl Daemon {
             boot_id,
         };
         let manager = Arc::new(Hands::new(Arc::clone(&life), host.fake.manager()));
-        parts.spawn(parts::serve_machine(host.id.clone(), record, Arc::clone(&store), manager, settings));
+        // Nobody changes it: its sender is gone.
+        let (_, told) = watch::channel(record);
+        let site = Site { unit_text: GUARD_TEXT.to_owned(), permit: Box::new(Holder(Arc::clone(&host.slip))) };
+        parts.spawn(parts::serve_machine(host.id.clone(), told, Arc::clone(&store), manager, site, settings));
         let api = Api::new(store, view.clone(), Default::default());
         life.say(|| "starts".to_owned());
         Daemon { life, parts, calls: JoinSet::new(), api, view }
@@ -147,5 +160,6 @@ pub(crate) fn settings(resync_s: u64, agent_ttl_s: u64) -> Settings {
         resync: Duration::from_secs(resync_s),
         agent_ttl: Duration::from_secs(agent_ttl_s),
         n_slices: SLICES_DEFAULT,
+        boot_clock,
     }
 }

@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::bug::Bug;
 use crate::chance::Chance;
 use crate::daemon::{Daemon, Told, settings};
+use crate::guard;
 use crate::judge::Judge;
 use crate::scenario::{Act, Asking, Scenario};
 use crate::trace::Trace;
@@ -63,7 +64,12 @@ impl Driver {
         let mem = Mem::default();
         let ids: Vec<MachineId> = (0..scenario.n_hosts).map(machine_id).collect();
         let judge = Judge::new(trace.clone(), mem.clone(), ids.clone()).await?;
-        let hosts = ids.into_iter().map(|id| Host { id, fake: FakeMachine::on_tokio_time() }).collect();
+        let host = |id| Host { id, fake: FakeMachine::on_tokio_time(), slip: Arc::default() };
+        let hosts: Vec<Host> = ids.into_iter().map(host).collect();
+        for host in &hosts {
+            // Ends with the runtime.
+            tokio::spawn(guard::stand(host.fake.clone(), Arc::clone(&host.slip)));
+        }
         let (tell_death, deaths) = mpsc::unbounded_channel();
         let (answers, told) = mpsc::unbounded_channel();
         let world = World::new(trace, mem, hosts, Chance::new(seed, 1), bug, judge, tell_death);
@@ -157,7 +163,7 @@ impl Driver {
         if self.daemons[daemon].is_none() && self.has_power[daemon] {
             self.lives[daemon] += 1;
             let who = Who { daemon, life: self.lives[daemon] };
-            let started = Daemon::start(&self.world, who, self.boots[daemon], &self.cables[daemon], self.settings);
+            let started = Daemon::start(&self.world, who, self.boot_id(daemon), &self.cables[daemon], self.settings);
             self.daemons[daemon] = Some(started);
         }
     }
@@ -182,6 +188,7 @@ impl Driver {
                 self.boots[host] += 1;
                 self.world.judge().power(host);
                 self.world.hosts[host].fake.reboot();
+                self.world.hosts[host].slip.set(None);
             }
             Act::PowerOn { host } => {
                 self.has_power[host] = true;
@@ -206,7 +213,7 @@ impl Driver {
     fn kill_unit(&self, host: usize) {
         self.world.look_at_machine(host);
         let fake = &self.world.hosts[host].fake;
-        let running: Vec<UnitName> = fake.main_processes().into_keys().collect();
+        let running: Vec<UnitName> = self.world.hosts[host].running().into_keys().collect();
         if !running.is_empty() {
             let unit = self.users.pick(&running);
             self.say(|| format!("kills {unit} on {}", self.world.hosts[host].id));
@@ -281,7 +288,7 @@ impl Driver {
         loop {
             self.pass_time_until(Instant::now() + LOOK_EVERY).await?;
             let unrest = match self.ledger.is_quiet() {
-                true => self.world.judge().unrest(&self.world.hosts, &self.ledger),
+                true => self.unrest(),
                 false => vec!["a user still waits for an answer".to_owned()],
             };
             if unrest.is_empty() {
@@ -298,8 +305,18 @@ impl Driver {
         if after != before {
             return Err(format!("written while idle: revision {}", after.0));
         }
-        let unrest = self.world.judge().unrest(&self.world.hosts, &self.ledger);
+        let unrest = self.unrest();
         if unrest.is_empty() { Ok(()) } else { Err(format!("the rest did not last: {}", unrest.join("; "))) }
+    }
+
+    fn unrest(&self) -> Vec<String> {
+        let boot_ids: Vec<String> = (0..self.boots.len()).map(|host| self.boot_id(host)).collect();
+        self.world.judge().unrest(&self.world.hosts, &boot_ids, &self.ledger)
+    }
+
+    /// The ID of a machine's present boot.
+    fn boot_id(&self, host: usize) -> String {
+        format!("boot-{host}-{}", self.boots[host])
     }
 
     fn say(&self, what: impl FnOnce() -> String) {

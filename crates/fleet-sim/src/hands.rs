@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
-use fleet_core::unit::UnitName;
+use fleet_core::unit::{GUARD_UNIT, UnitName};
 use fleet_systemd::fake::FakeManager;
 use fleet_systemd::{JobResult, Look, ManagerError, ManagerEvent, Receipt, UnitManager, UnitStatus, Verb, WriteFile};
 use tokio::sync::mpsc;
@@ -88,6 +88,13 @@ impl UnitManager for Hands {
         written
     }
 
+    async fn provide(&self, name: &UnitName, text: &str) -> Result<(), ManagerError> {
+        self.before().await;
+        let provided = self.fake.provide(name, text).await;
+        self.after().await;
+        provided
+    }
+
     async fn write_receipt(&self, name: &UnitName, receipt: &Receipt) -> Result<(), ManagerError> {
         self.before().await;
         let written = self.fake.write_receipt(name, receipt).await;
@@ -123,6 +130,12 @@ impl UnitManager for Hands {
             tokio::spawn(async move { assumed.run(&unit, Verb::Stop).await });
             self.after().await;
             return Ok(JobResult::Done);
+        }
+        if name.as_str() == GUARD_UNIT {
+            let ended = self.fake.run(name, verb).await;
+            self.life.say(|| format!("{} the guard: {ended:?}", verb.as_str()));
+            self.after().await;
+            return ended;
         }
         world.look_at_store();
         world.look_at_machine(self.host());

@@ -16,6 +16,7 @@ mod chance;
 mod daemon;
 mod driver;
 mod gate;
+mod guard;
 mod hands;
 mod judge;
 mod link;

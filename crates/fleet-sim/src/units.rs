@@ -21,12 +21,14 @@ pub(crate) enum Family {
     Bad,
     /// Takes its time to stop.
     Slow,
+    /// Runs at most once, whatever happens.
+    Guarded,
     /// Does not stop by itself: systemd loses its patience.
     Stuck,
 }
 
 impl Family {
-    pub(crate) const ALL: [Family; 9] = [
+    pub(crate) const ALL: [Family; 10] = [
         Family::Plain,
         Family::Web,
         Family::Side,
@@ -35,6 +37,7 @@ impl Family {
         Family::Once,
         Family::Bad,
         Family::Slow,
+        Family::Guarded,
         Family::Stuck,
     ];
 
@@ -63,6 +66,7 @@ impl Family {
             Family::Once => "once",
             Family::Bad => "bad",
             Family::Slow => "slow",
+            Family::Guarded => "guarded",
             Family::Stuck => "stuck",
         }
     }
@@ -72,7 +76,7 @@ impl Family {
         match self {
             Family::Once | Family::Bad => false,
             Family::Plain | Family::Web | Family::Side | Family::Everywhere => true,
-            Family::Picky | Family::Slow | Family::Stuck => true,
+            Family::Picky | Family::Slow | Family::Guarded | Family::Stuck => true,
         }
     }
 
@@ -80,7 +84,7 @@ impl Family {
     /// machine moves it.
     pub(crate) fn fits_everywhere(self) -> bool {
         match self {
-            Family::Plain | Family::Once | Family::Bad | Family::Slow | Family::Stuck => true,
+            Family::Plain | Family::Once | Family::Bad | Family::Slow | Family::Guarded | Family::Stuck => true,
             Family::Web | Family::Side | Family::Everywhere | Family::Picky => false,
         }
     }
@@ -95,6 +99,7 @@ impl Family {
             Family::Bad => {
                 format!("Environment=VERSION={version}\nRestart=on-failure\nRestartSec=3\nExecStart=/bin/false")
             }
+            Family::Guarded => format!("{run}\nExecStop=/bin/sleep 2"),
             Family::Slow => format!("{run}\nExecStop=/bin/sleep 4"),
             Family::Stuck => format!("{run}\nExecStop=/bin/sleep 600\nTimeoutStopSec=20"),
         };
@@ -102,6 +107,7 @@ impl Family {
             Family::Web => "[X-Fleet]\nConflicts=web-*.service\n".to_owned(),
             Family::Side => format!("[X-Fleet]\nMachineOf=web-{number}.service\n"),
             Family::Everywhere => "[X-Fleet]\nGlobal=true\n".to_owned(),
+            Family::Guarded => "[X-Fleet]\nWhenIsolated=stop\n".to_owned(),
             Family::Picky => "[X-Fleet]\nMachineMetadata=disk=ssd\n".to_owned(),
             Family::Plain | Family::Once | Family::Bad | Family::Slow | Family::Stuck => String::new(),
         };

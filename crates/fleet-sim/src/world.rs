@@ -5,13 +5,16 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fleet_core::model::{MachineId, Revision};
+use fleet_core::unit::{GUARD_UNIT, UnitName};
 use fleet_store::mem::Mem;
+use fleet_systemd::Receipt;
 use fleet_systemd::fake::FakeMachine;
 use tokio::sync::{Notify, mpsc};
 
 use crate::bug::Bug;
 use crate::chance::Chance;
 use crate::gate::Gate;
+use crate::guard::Slip;
 use crate::judge::Judge;
 use crate::trace::Trace;
 use crate::weather::Weather;
@@ -39,6 +42,23 @@ impl fmt::Display for Who {
 pub(crate) struct Host {
     pub(crate) id: MachineId,
     pub(crate) fake: FakeMachine,
+    pub(crate) slip: Arc<Slip>,
+}
+
+impl Host {
+    /// The main processes of users' units.
+    pub(crate) fn running(&self) -> BTreeMap<UnitName, u64> {
+        let mut running = self.fake.main_processes();
+        running.remove(GUARD_UNIT);
+        running
+    }
+
+    /// The files of users' units.
+    pub(crate) fn files(&self) -> BTreeMap<UnitName, (String, Option<Receipt>)> {
+        let mut files = self.fake.files();
+        files.remove(GUARD_UNIT);
+        files
+    }
 }
 
 /// All that is not a daemon.
@@ -95,8 +115,14 @@ impl World {
 
     /// The judge looks at what has changed on a machine.
     pub(crate) fn look_at_machine(&self, host: usize) {
-        let running: BTreeMap<_, _> = self.hosts[host].fake.main_processes();
-        self.judge().look_at_machine(host, running);
+        let is_guarded = self.judge().look_at_machine(host, self.hosts[host].running());
+        if is_guarded {
+            // Another copy may have ended by now without anybody having looked.
+            for other in (0..self.hosts.len()).filter(|&other| other != host) {
+                self.judge().look_at_machine(other, self.hosts[other].running());
+            }
+            self.judge().look_for_copies(host);
+        }
     }
 
     /// The one who calls dies at it.

@@ -41,8 +41,9 @@ impl Judge {
         }
     }
 
-    /// Takes in which main processes there are on a machine.
-    pub(crate) fn look_at_machine(&mut self, host: usize, running: BTreeMap<UnitName, u64>) {
+    /// Takes in which main processes there are on a machine. Whether one has begun of which there may not be two.
+    pub(crate) fn look_at_machine(&mut self, host: usize, running: BTreeMap<UnitName, u64>) -> bool {
+        let mut is_guarded = false;
         let now_ms = self.trace.now_ms();
         let known: Vec<UnitName> =
             self.processes.keys().filter(|(on, _)| *on == host).map(|(_, unit)| unit.clone()).collect();
@@ -53,7 +54,10 @@ impl Judge {
                 continue;
             }
             self.ran_until.insert((host, unit.clone()), self.view.revision());
-            let by_itself = !process.stopping && Family::of(&unit).runs_on() && process.next_since.is_none();
+            // What is guarded ends with its guard.
+            let family = Family::of(&unit);
+            let is_healthy = family.runs_on() && family != Family::Guarded;
+            let by_itself = !process.stopping && is_healthy && process.next_since.is_none();
             if now.is_none() {
                 process.number = None;
                 process.stopping = false;
@@ -78,8 +82,29 @@ impl Judge {
                 process.number = Some(number);
                 process.stopping = false;
                 process.since = process.next_since.take().unwrap_or(process.since);
+                is_guarded |= Family::of(&unit) == Family::Guarded;
                 self.trace.say(machine.as_str(), || format!("{unit} runs as process {number}"));
             }
+        }
+        is_guarded
+    }
+
+    /// No unit with `WhenIsolated=stop` runs on two machines; but for one that a user had stopped or destroyed and started
+    /// again: then the stop of the old one may not be over.
+    pub(crate) fn look_for_copies(&mut self, host: usize) {
+        let unwanted = |wish: Option<&UnitRecord>| wish.is_none_or(|wish| wish.target != TargetState::Launched);
+        let (processes, wishes) = (&self.processes, &self.wishes);
+        let running = || processes.iter().filter(|(_, process)| process.number.is_some());
+        let here = running().filter(|((on, unit), _)| *on == host && Family::of(unit) == Family::Guarded);
+        let twice = here.flat_map(|((_, unit), _)| {
+            running().filter(move |((on, other), process)| {
+                *on != host && other == unit && !stood_since(wishes.get(unit), process.since, unwanted)
+            })
+        });
+        let twice = twice.map(|((on, unit), _)| (unit.clone(), *on)).next();
+        if let Some((unit, other)) = twice {
+            let (here, there) = (self.machines[host].clone(), self.machines[other].clone());
+            self.object(self.trace.now_ms(), format!("{unit} runs on {here} and on {there}, and may run once only"));
         }
     }
 
@@ -111,7 +136,9 @@ impl Judge {
         {
             if let Err(why) = self.is_ordered(host, unit, verb, process.since, receipt.as_ref()) {
                 self.object(now_ms, why);
-            } else if let Err(why) = self.leaves_a_copy(host, unit, process.since) {
+            } else if verb == Verb::Stop
+                && let Err(why) = self.leaves_a_copy(host, unit, process.since)
+            {
                 self.object(now_ms, why);
             }
         }
@@ -173,7 +200,13 @@ impl Judge {
                 *on != host && other == unit && process.number.is_some() && !process.stopping
             });
         let is_given_up = self.view.given_up().contains_key(machine);
-        if changed || !family.fits_everywhere() || !family.runs_on() || runs_elsewhere || is_given_up {
+        if changed
+            || family == Family::Guarded
+            || !family.fits_everywhere()
+            || !family.runs_on()
+            || runs_elsewhere
+            || is_given_up
+        {
             return Ok(());
         }
         Err(format!("{unit} is stopped on {machine}, is wanted, and runs nowhere else"))

@@ -14,16 +14,17 @@ use crate::world::Host;
 
 impl Judge {
     /// What is not as it has to be at rest; empty if all is well.
-    pub(crate) fn unrest(&self, hosts: &[Host], ledger: &Ledger) -> Vec<String> {
+    pub(crate) fn unrest(&self, hosts: &[Host], boot_ids: &[String], ledger: &Ledger) -> Vec<String> {
         let mut found = ledger.contradictions(&self.view);
         found.extend(check::invariants(self.view.cluster()).iter().map(ToString::to_string));
         let plan = check::plan(self.view.cluster());
         if !plan.is_empty() {
             found.push(format!("there is something to plan: {plan:?}"));
         }
-        for host in hosts {
-            if !self.view.machines().contains_key(&host.id) {
-                found.push(format!("{} is not present", host.id));
+        for (host, boot_id) in hosts.iter().zip(boot_ids) {
+            let present = self.view.machines().get(&host.id).map(|entry| &entry.record.boot_id);
+            if present != Some(boot_id) {
+                found.push(format!("{} is not present with boot {boot_id} but as {present:?}", host.id));
             }
         }
         for (unit, wish) in self.view.units() {
@@ -50,8 +51,8 @@ impl Judge {
 
     fn wrong_on(&self, host: &Host, unit: &UnitName, wish: &UnitRecord, is_here: bool) -> Option<String> {
         let id = &host.id;
-        let running = host.fake.main_processes();
-        let files = host.fake.files();
+        let running = host.running();
+        let files = host.files();
         let runs = running.contains_key(unit);
         if !is_here {
             let is_left = runs || files.contains_key(unit);
@@ -82,8 +83,8 @@ impl Judge {
 
     /// What is on a machine although no such unit exists.
     fn unwanted_on(&self, host: &Host) -> Vec<String> {
-        let files = host.fake.files();
-        let running = host.fake.main_processes();
+        let files = host.files();
+        let running = host.running();
         let names = files.keys().chain(running.keys()).filter(|name| !self.view.units().contains_key(*name));
         names.map(|name| format!("something of {name} is on {}, and no such unit exists", host.id)).collect()
     }
@@ -91,7 +92,7 @@ impl Judge {
     /// Where what the store says of a machine's units is not what its systemd says.
     fn untold_of(&self, host: &Host) -> Vec<String> {
         let statuses = host.fake.statuses();
-        let files = host.fake.files();
+        let files = host.files();
         let none = BTreeMap::new();
         let told = self.view.states().get(&host.id).unwrap_or(&none);
         let mut found = Vec::new();

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use fleet_core::check::{self, Violation};
-use fleet_core::model::{MachineId, Placement, Revision, TargetState};
+use fleet_core::model::{MachineId, Placement, Revision, TargetState, UnitState};
 use fleet_core::unit::UnitName;
-use fleet_store::registry::{Key, UnitRecord};
+use fleet_store::registry::{Key, UnitRecord, Value as _, View};
 use fleet_store::{Batch, Change};
 
 use super::{Judge, stood_since};
@@ -23,7 +23,7 @@ impl Judge {
     /// Judges one revision.
     pub(super) fn take_in(&mut self, now_ms: u64, batch: &Batch) {
         let author = self.authors.remove(&batch.revision);
-        if !batch.changes.iter().all(is_noise) {
+        if !batch.changes.iter().all(|change| is_noise(change, &self.view)) {
             self.worked = batch.revision;
         }
         let keys: Vec<Key> = batch.changes.iter().filter_map(|change| Key::parse(change.key())).collect();
@@ -164,10 +164,17 @@ impl Judge {
 
 /// Whether a change is one that an idle cluster may make: unused files are collected when all is looked at anew, and units
 /// that come and go by themselves are told of.
-fn is_noise(change: &Change) -> bool {
+fn is_noise(change: &Change, before: &View) -> bool {
     match (Key::parse(change.key()), change) {
         (Some(Key::File(_)), Change::Delete { .. }) => true,
-        (Some(Key::State(_, unit)), _) => !Family::of(&unit).runs_on(),
+        (Some(Key::State(_, unit)), _) if !Family::of(&unit).runs_on() => true,
+        // systemd forgets the result of what ended well; that is seen when all is looked at anew.
+        (Some(Key::State(machine, unit)), Change::Put(kv)) => {
+            let told = before.states().get(&machine).and_then(|units| units.get(&unit));
+            told.zip(UnitState::decode(&kv.value).ok()).is_some_and(|(told, new)| {
+                UnitState { result: new.result.clone(), since: new.since, ..told.clone() } == new
+            })
+        }
         _ => false,
     }
 }
