@@ -103,7 +103,7 @@ async fn accept<L: axum::serve::Listener>(
 /// What a connection is at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// Nothing has come since the last answer.
+    /// Nothing has come since the last answer, and nothing more of that was taken.
     Idle,
     /// A request has begun to come.
     Headers,
@@ -206,10 +206,19 @@ impl http_body::Body for Answer {
     }
 }
 
-/// A stream of bytes that tells when a request begins to come.
+/// A stream of bytes that tells when a request begins to come, and that a client takes what is left of an answer.
 struct Watched<I> {
     io: I,
     phase: watch::Sender<Phase>,
+}
+
+impl<I> Watched<I> {
+    /// A large answer is handed over long before a slow client has it: its time begins anew with everything that it takes.
+    fn wrote(&self, polled: &Poll<std::io::Result<usize>>) {
+        if matches!(polled, Poll::Ready(Ok(n)) if 0 < *n) && *self.phase.borrow() == Phase::Idle {
+            self.phase.send_replace(Phase::Idle);
+        }
+    }
 }
 
 impl<I: AsyncRead + Unpin> AsyncRead for Watched<I> {
@@ -231,7 +240,9 @@ impl<I: AsyncRead + Unpin> AsyncRead for Watched<I> {
 
 impl<I: AsyncWrite + Unpin> AsyncWrite for Watched<I> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, buf)
+        let polled = Pin::new(&mut self.io).poll_write(cx, buf);
+        self.wrote(&polled);
+        polled
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
@@ -247,7 +258,9 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Watched<I> {
         cx: &mut Context<'_>,
         bufs: &[std::io::IoSlice<'_>],
     ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+        let polled = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
+        self.wrote(&polled);
+        polled
     }
 
     fn is_write_vectored(&self) -> bool {

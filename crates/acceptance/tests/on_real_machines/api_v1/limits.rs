@@ -69,6 +69,40 @@ fn who_keeps_it_waiting_is_left() {
     }
 }
 
+/// A client that takes a large answer slowly, but takes it, is not idle. One that takes nothing is.
+#[test]
+fn a_slow_reader_gets_its_answer() {
+    const PIECE: usize = 256 << 10;
+    let (_world, [unix, _]) = world(SMALL);
+    let units = 8;
+    for n in 0..units {
+        let unit = format!(r#"{{"section":"Service","name":"ExecStart","value":"/bin/echo {}"}}"#, "x".repeat(400_000));
+        let unit = put(&format!("u{n}.service"), &format!(r#"{{"options":[{unit}]}}"#));
+        assert_eq!(unix.ask(&unit.replace('~', "/fleet/v1")).status, 201);
+    }
+    let begun = Instant::now();
+    let mut stream = unix.connect();
+    send(&mut *stream, LIST);
+    let mut read = 0;
+    loop {
+        let mut piece = vec![0; PIECE];
+        let n = stream.read(&mut piece).expect("more of it");
+        read += n;
+        if piece[..n].ends_with(b"]}") {
+            break;
+        }
+        assert!(0 < n, "it was cut off after {read} bytes and {:?}", begun.elapsed());
+        std::thread::sleep(PACE * 20);
+    }
+    assert!(units * 400_000 < read && SMALL_TIME * 2 < begun.elapsed(), "{read} bytes in {:?}", begun.elapsed());
+
+    let mut stream = unix.connect();
+    send(&mut *stream, LIST);
+    std::thread::sleep(SMALL_TIME * 3);
+    let (rest, _) = until_closed(stream);
+    assert!(rest.len() < units * 400_000, "it was given up: {} bytes", rest.len());
+}
+
 #[test]
 fn too_much_is_refused() {
     let (_world, addresses) = world(SMALL);

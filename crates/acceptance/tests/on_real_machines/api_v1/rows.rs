@@ -58,6 +58,7 @@ fn paths() -> Vec<Row> {
         ask("GET ~/state", json("{}")),
         ask("GET ~/machines", json(&format!(r#"{{"machines":[{MACHINE}]}}"#))),
         ask("GET ~/units?alt=json&unknown=%zz", json("{}")),
+        ask("GET ~/discovery", json(include_str!("../../../../fleetd/src/api/v1/discovery.json"))),
         // Bodies of GET are ignored.
         ask("GET ~/units\nContent-Type: text/plain\n\nnonsense", json("{}")),
         ask("GET ~/units/no.service", error(404, "unit does not exist")),
@@ -392,9 +393,13 @@ fn life() -> Vec<Row> {
         ] {
             rows.push(ask(format!("GET ~/state{query}"), list.clone()));
         }
-        for query in
-            ["?unitName=l", "?unitName=x.service&unitName=l.service", "?machineID=0", "?machineID=0&unitName=l.service"]
-        {
+        for query in [
+            "?unitName=l",
+            "?unitName=x.service&unitName=l.service",
+            "?machineID=06c45d18",
+            "?machineID=0",
+            "?machineID=0&unitName=l.service",
+        ] {
             rows.push(ask(format!("GET ~/state{query}"), json("{}")));
         }
         rows
