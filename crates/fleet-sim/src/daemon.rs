@@ -71,6 +71,7 @@ impl Daemon {
             version: "0".to_owned(),
             name: None,
             boot_id,
+            api: String::new(),
         };
         let manager = Arc::new(Hands::new(Arc::clone(&life), host.fake.manager()));
         // Nobody changes it: its sender is gone.

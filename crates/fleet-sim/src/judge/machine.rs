@@ -96,9 +96,10 @@ impl Judge {
         let (processes, wishes) = (&self.processes, &self.wishes);
         let running = || processes.iter().filter(|(_, process)| process.number.is_some());
         let here = running().filter(|((on, unit), _)| *on == host && Family::of(unit) == Family::Guarded);
-        let twice = here.flat_map(|((_, unit), _)| {
+        let twice = here.flat_map(|((_, unit), one)| {
             running().filter(move |((on, other), process)| {
-                *on != host && other == unit && !stood_since(wishes.get(unit), process.since, unwanted)
+                let since = one.since.min(process.since);
+                *on != host && other == unit && !stood_since(wishes.get(unit), since, unwanted)
             })
         });
         let twice = twice.map(|((on, unit), _)| (unit.clone(), *on)).next();

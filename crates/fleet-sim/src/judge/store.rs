@@ -167,7 +167,8 @@ impl Judge {
 fn is_noise(change: &Change, before: &View) -> bool {
     match (Key::parse(change.key()), change) {
         (Some(Key::File(_)), Change::Delete { .. }) => true,
-        (Some(Key::State(_, unit)), _) if !Family::of(&unit).runs_on() => true,
+        // Also, the old order of one that was moved goes when the new one is up for once.
+        (Some(Key::State(_, unit) | Key::Placement(_, unit)), _) if !Family::of(&unit).runs_on() => true,
         // systemd forgets the result of what ended well; that is seen when all is looked at anew.
         (Some(Key::State(machine, unit)), Change::Put(kv)) => {
             let told = before.states().get(&machine).and_then(|units| units.get(&unit));

@@ -201,12 +201,12 @@ mod tests {
 
     fn placed(view: &View) -> PlacementChange {
         let unit: UnitName = UNIT.parse().expect("a name");
-        let record = &view.units()[&unit];
+        let wanted = &view.cluster().units[&unit];
         let placement = Placement {
-            hash: record.hash,
-            target: record.target,
-            generation: record.generation,
-            restarts: record.restarts,
+            hash: wanted.hash,
+            target: wanted.target,
+            generation: wanted.generation,
+            restarts: wanted.restarts,
             when_isolated: WhenIsolated::Keep,
             leaving: false,
         };
