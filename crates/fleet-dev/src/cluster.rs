@@ -260,14 +260,13 @@ impl Cluster {
                     (&self.machines[idx..=idx], format!("store = etcd\netcd_servers = {}\n", etcd.endpoint()))
                 }
             };
-            let folder = fleetd.folder();
+            let (folder, endpoint) = (fleetd.folder(), fleetd.endpoint());
             fs::create_dir_all(folder).map_err(DevError::file("cannot make the folder", folder))?;
             let file = MachinesFile { machine: served.iter().map(MachineEntry::of).collect() };
             write(folder.join("machines.toml"), toml::to_string(&file).map_err(DevError::MachinesFile)?)?;
             let text = format!(
-                "# Written by fleet-dev.\nmachines_file = {}/machines.toml\n{store}listen = {}\n",
+                "# Written by fleet-dev.\nmachines_file = {}/machines.toml\n{store}listen = {endpoint}\nadvertise = {endpoint}\n",
                 folder.display(),
-                fleetd.endpoint()
             );
             write(fleetd.config(), text)?;
         }

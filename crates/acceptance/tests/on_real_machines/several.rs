@@ -55,6 +55,23 @@ fn each_machine_has_a_fleetd_and_they_share_an_etcd() {
     assert!(desks[1].ok("fleetctl list-units --no-legend --fields=unit,active").contains("a@1.service\tinactive"));
 }
 
+/// Each is asked for units on all machines: what is not on its own it has the others say.
+#[test]
+fn any_fleetd_tells_status_and_journal_of_every_machine() {
+    let mut world = World::on_etcd(3);
+    let desks = desks(&mut world);
+    desks[0].write("talk@.service", "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/echo I am %i\n");
+    desks[0].ok("fleetctl start talk@1 talk@2 talk@3");
+    for desk in &desks {
+        for number in [1, 2, 3] {
+            let status = desk.ok(&format!("fleetctl status talk@{number}"));
+            assert!(status.contains("Active: active (exited)"), "{status}");
+            let journal = desk.ok(&format!("fleetctl journal -n 20 talk@{number}"));
+            assert!(journal.contains(&format!("I am {number}\n")), "{journal}");
+        }
+    }
+}
+
 /// One of them is gone for good: its machine is lost, and its units do what their files say.
 #[test]
 fn a_machine_whose_fleetd_is_gone_is_lost() {

@@ -335,10 +335,7 @@ fn public_ip(text: &str) -> Result<String, String> {
 fn advertise(text: &str) -> Result<Option<Advertised>, String> {
     match text.parse::<fleet_api::Endpoint>() {
         _ if text.is_empty() => Ok(None),
-        Ok(fleet_api::Endpoint::Http(url)) => Ok(Some(Advertised::Url(url))),
-        Ok(fleet_api::Endpoint::Unix(_)) => {
-            Err("no other machine reaches a unix socket: write http://host:port".to_owned())
-        }
+        Ok(endpoint) => Ok(Some(Advertised::Url(endpoint.to_string()))),
         Err(err) => Err(err.to_string()),
     }
 }
@@ -408,9 +405,9 @@ mod tests {
                 "agent_ttl = `30` (FILE, line 2): write a duration with its unit, such as `30s`, `1m30s` or `500ms`",
             ),
             (
-                "advertise=unix:///run/fleet.sock",
+                "advertise=10.0.0.1:49153",
                 &[],
-                "advertise = `unix:///run/fleet.sock` (FILE, line 1): no other machine reaches a unix socket: write http://host:port",
+                "advertise = `10.0.0.1:49153` (FILE, line 1): endpoint `10.0.0.1:49153` has no scheme: write `unix:///path` or `http://host:port`",
             ),
             ("agent_ttl=1s", &[], "agent_ttl = `1s` (FILE, line 1): at least 3 s, so that two renewals fit in"),
             ("agent_ttl=2h", &[], "agent_ttl = `2h` (FILE, line 1): at most 3600 s"),
