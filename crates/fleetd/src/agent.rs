@@ -477,6 +477,26 @@ mod tests {
         assert_eq!(heard, expected);
     }
 
+    /// What is said of the guard's unit is news of the guard: its end once, and a start only if it still stands.
+    #[test]
+    fn the_guards_end_is_told_once() {
+        let guard = |active: &str| UnitStatus { active: active.to_owned(), ..UnitStatus::unloaded(guard_unit()) };
+        let mut news = GuardNews::default();
+        let mut tell = |event: Event, now: &str| news.told(vec![event], || Some(guard(now))).pop();
+        let said = |active: &str| Event::Status(guard(active));
+        let ready = || Event::GuardReady { anew: true };
+        let ended = Some(Event::GuardFailed("it ended".to_owned()));
+
+        assert_eq!(tell(said("activating"), "activating"), None);
+        assert_eq!(tell(said("failed"), "failed"), None, "the end of the job says that");
+        assert_eq!(tell(ready(), "active"), Some(ready()));
+        assert_eq!(tell(said("active"), "active"), None);
+        assert_eq!(tell(said("deactivating"), "deactivating"), ended);
+        assert_eq!(tell(said("inactive"), "inactive"), None, "that was said");
+        assert_eq!(tell(ready(), "failed"), ended, "it ended before its start was told");
+        assert_eq!(tell(Event::Status(status("failed")), "failed"), Some(Event::Status(status("failed"))));
+    }
+
     /// A unit that starts well and dies at once: its job's end and its death are heard together.
     #[test]
     fn no_state_is_told_after_a_newer_one() {

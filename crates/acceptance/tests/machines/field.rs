@@ -216,11 +216,21 @@ fn main_pid(machine: &LabMachine, unit: &str) -> Option<u32> {
 
 /// The main processes of those units that are active, as numbers within the machine.
 pub fn main_pids(machine: &LabMachine, units: &[String]) -> BTreeMap<String, u32> {
-    machine.command("systemctl").map(|command| shown(command, units)).unwrap_or_default()
+    let shown = machine.command("systemctl").map(|command| shown(command, units)).unwrap_or_default();
+    shown.into_iter().filter(|(_, main)| main.active).map(|(unit, main)| (unit, main.pid)).collect()
 }
 
-/// The same of a machine whose `systemctl` is `command`.
-pub fn shown(mut command: Command, units: &[String]) -> BTreeMap<String, u32> {
+/// What one machine's systemd says of the main process of a unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Main {
+    /// The process, as a number within the machine.
+    pub pid: u32,
+    /// Whether the unit is active. If not, it is on its way up or down, and the process is there all the same.
+    pub active: bool,
+}
+
+/// The main processes of those units that have one, of a machine whose `systemctl` is `command`.
+pub fn shown(mut command: Command, units: &[String]) -> BTreeMap<String, Main> {
     command.args(["show", "--property=Id,ActiveState,MainPID", "--"]).args(units);
     // A machine that loses its power meanwhile says nothing, which is what runs there.
     let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output().expect("nsenter is there");
@@ -228,7 +238,7 @@ pub fn shown(mut command: Command, units: &[String]) -> BTreeMap<String, u32> {
     let block = |block: &str| {
         let value = |key: &str| block.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
         let (id, state, pid) = (value("Id")?, value("ActiveState")?, value("MainPID")?.parse().ok()?);
-        (state == "active" && pid != 0).then(|| (id.to_owned(), pid))
+        (pid != 0).then(|| (id.to_owned(), Main { pid, active: state == "active" }))
     };
     text.split("\n\n").filter_map(block).collect()
 }
@@ -241,6 +251,9 @@ fn program(name: &str) -> PathBuf {
     assert!(path.exists(), "`{}` is not built: `cargo build --bins -p fleetd -p fleetctl`", path.display());
     path
 }
+
+/// A unit that ends only when it is killed: it does not hear that it is to stop.
+pub const STUBBORN: &str = "[Service]\nExecStart=/bin/sh -c 'trap \"\" TERM; exec /usr/bin/sleep infinity'\n";
 
 /// A unit that runs until it is stopped.
 pub const SLEEPER: &str = "[Service]\nExecStart=/usr/bin/sleep infinity\n";

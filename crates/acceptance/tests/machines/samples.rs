@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::field::{Field, shown};
+use crate::field::{Field, Main, shown};
 
 /// Between two questions to one machine.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -19,13 +19,14 @@ pub struct Sampler {
     begun: Instant,
 }
 
-/// One process of one unit, and how long it certainly ran: from the end of the first question to which it was the answer
-/// to the beginning of the last.
+/// One process of one unit, and how long it certainly was there: from the end of the first question to which it was the
+/// answer to the beginning of the last. While its unit was active, and before and after that, are two of them.
 #[derive(Clone, Debug)]
 struct Run {
     machine: String,
     unit: String,
     pid: u32,
+    active: bool,
     from: Instant,
     to: Instant,
 }
@@ -60,16 +61,16 @@ impl Sampler {
 }
 
 fn ask(machine: &str, enter: &[String], units: &[String], stop: &AtomicBool) -> Vec<Run> {
-    let mut runs: BTreeMap<(String, u32), Run> = BTreeMap::new();
+    let mut runs: BTreeMap<(String, u32, bool), Run> = BTreeMap::new();
     while !stop.load(Ordering::Relaxed) {
         let mut command = Command::new(&enter[0]);
         command.args(&enter[1..]).arg("systemctl");
         let before = Instant::now();
-        let active = shown(command, units);
+        let there = shown(command, units);
         let after = Instant::now();
-        for (unit, pid) in active {
-            let new = Run { machine: machine.to_owned(), unit: unit.clone(), pid, from: after, to: before };
-            runs.entry((unit, pid)).or_insert(new).to = before;
+        for (unit, Main { pid, active }) in there {
+            let new = Run { machine: machine.to_owned(), unit: unit.clone(), pid, active, from: after, to: before };
+            runs.entry((unit, pid, active)).or_insert(new).to = before;
         }
         thread::sleep(PAUSE);
     }
@@ -81,7 +82,7 @@ impl Samples {
     /// apart two questions to one machine may be, not what a unit may be away.
     #[track_caller]
     pub fn check_always_runs(&self, unit: &str, slack: Duration) {
-        let mut runs: Vec<&Run> = self.runs.iter().filter(|run| run.unit == unit).collect();
+        let mut runs: Vec<&Run> = self.runs.iter().filter(|run| run.unit == unit && run.active).collect();
         runs.sort_by_key(|run| run.from);
         let mut covered = self.begun;
         for run in runs {
@@ -93,14 +94,15 @@ impl Samples {
         assert!(gap <= slack, "{unit} ran nowhere for the last {gap:?}: {self}");
     }
 
-    /// Fails if two copies of the unit certainly ran at the same time.
+    /// Fails if two copies of the unit certainly ran at the same time, also one that was being stopped.
     #[track_caller]
     pub fn check_never_twice(&self, unit: &str) {
         let runs: Vec<&Run> = self.runs.iter().filter(|run| run.unit == unit).collect();
         assert_ne!(runs.len(), 0, "{unit} was seen: {self}");
         for (idx, one) in runs.iter().enumerate() {
             for other in &runs[idx + 1..] {
-                let apart = one.to < other.from || other.to < one.from;
+                let is_same = (&one.machine, one.pid) == (&other.machine, other.pid);
+                let apart = is_same || one.to < other.from || other.to < one.from;
                 assert!(
                     apart,
                     "{unit} ran twice, as {} on {} and as {} on {}: {self}",
@@ -117,8 +119,9 @@ impl std::fmt::Display for Samples {
         writeln!(f, "seen in {} ms:", ms(self.ended))?;
         let mut runs = self.runs.clone();
         runs.sort_by_key(|run| (run.unit.clone(), run.from));
-        for Run { machine, unit, pid, from, to } in runs {
-            writeln!(f, "  {unit} on {machine} as {pid} from {} to {} ms", ms(from), ms(to))?;
+        for Run { machine, unit, pid, active, from, to } in runs {
+            let how = if active { "active" } else { "not active" };
+            writeln!(f, "  {unit} on {machine} as {pid}, {how}, from {} to {} ms", ms(from), ms(to))?;
         }
         Ok(())
     }
@@ -136,6 +139,7 @@ mod tests {
             machine: (*machine).to_owned(),
             unit: "u".to_owned(),
             pid: u32::try_from(idx).expect("few"),
+            active: true,
             from: at(*from),
             to: at(*to),
         };
@@ -161,5 +165,16 @@ mod tests {
         assert!(twice(&[("m1", 50, 600), ("m2", 500, 950)]));
         assert!(twice(&[("m2", 500, 950), ("m1", 50, 600)]), "in any order");
         assert!(twice(&[]), "never seen");
+
+        let stopping = |pid| {
+            let mut samples = samples(&[("m1", 50, 400), ("m1", 350, 600), ("m2", 550, 950)]);
+            (samples.runs[1].pid, samples.runs[1].active) = (pid, false);
+            samples
+        };
+        let twice = |samples: Samples| std::panic::catch_unwind(|| samples.check_never_twice("u")).is_err();
+        assert!(twice(stopping(0)), "the first was not gone when the second came");
+        let gap = stopping(0);
+        let gap = std::panic::catch_unwind(|| gap.check_always_runs("u", Duration::from_millis(100)));
+        assert!(gap.is_err(), "one that is being stopped does not count as running");
     }
 }

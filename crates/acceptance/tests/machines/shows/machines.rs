@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{check_works, start};
-use crate::field::{AGENT_TTL, FieldSpec, WAIT_LIMIT, instances};
+use crate::field::{AGENT_TTL, FieldSpec, STUBBORN, WAIT_LIMIT, instances};
 use crate::samples::Sampler;
 use crate::smoke::{ELSEWHERE, GRACE};
 
@@ -70,7 +70,10 @@ fn one_of_five_is_cut_off(fleetd_there: &Trouble) {
     let keep = instances("keep", 10);
     let stop = instances("stop", 10);
     start(&field, "keep", &keep, "WhenIsolated=keep\n");
-    start(&field, "stop", &stop, "WhenIsolated=stop\n");
+    // These have to be killed, so all that the stop allowance is for is used up.
+    field.write("m1", "stop@.service", &format!("{STUBBORN}\n[X-Fleet]\nWhenIsolated=stop\n"));
+    field.ok("m1", &format!("fleetctl start {}", stop.join(" ")));
+    assert_eq!(field.all_running(&stop).len(), stop.len());
     let all: Vec<String> = keep.iter().chain(&stop).cloned().collect();
     let running = field.all_running(&all).into_keys();
     let moved: Vec<String> = running.filter(|(_, machine)| machine == "m5").map(|(unit, _)| unit).collect();
