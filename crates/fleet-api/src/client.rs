@@ -230,6 +230,46 @@ impl Client {
         self.call(self.http.patch(self.url(&["machines", machine, "metadata"])).json(patch)).await
     }
 
+    /// Nothing new is placed on the machine from now on; if it is drained, that ends.
+    ///
+    /// # Errors
+    /// A machine that nobody knows is an `unknown-machine`.
+    pub async fn cordon(&self, machine: &str) -> Result<v2::Changed, ClientError> {
+        self.call(self.http.post(self.url(&["machines", machine, "cordon"]))).await
+    }
+
+    /// The machine takes new units again.
+    ///
+    /// # Errors
+    /// A machine that nobody knows is an `unknown-machine`.
+    pub async fn uncordon(&self, machine: &str) -> Result<v2::Changed, ClientError> {
+        self.call(self.http.post(self.url(&["machines", machine, "uncordon"]))).await
+    }
+
+    /// Begins to empty the machine.
+    ///
+    /// # Errors
+    /// A machine that nobody knows is an `unknown-machine`.
+    pub async fn drain(&self, machine: &str, request: v2::DrainRequest) -> Result<v2::Changed, ClientError> {
+        self.call(self.http.post(self.url(&["machines", machine, "drain"])).json(&request)).await
+    }
+
+    /// How far the machine is emptied.
+    ///
+    /// # Errors
+    /// A machine that nobody knows is an `unknown-machine`.
+    pub async fn drain_progress(&self, machine: &str) -> Result<v2::DrainProgress, ClientError> {
+        self.call(self.http.get(self.url(&["machines", machine, "drain"]))).await
+    }
+
+    /// Says that the machine is off and does not come back.
+    ///
+    /// # Errors
+    /// A machine that is present is a `machine-present`.
+    pub async fn give_up(&self, machine: &str) -> Result<v2::Changed, ClientError> {
+        self.call(self.http.post(self.url(&["machines", machine, "give-up"]))).await
+    }
+
     /// The daemon's version.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use fleet_api::v2;
 use fleet_core::agent::SLICES_DEFAULT;
+use fleet_core::engine::EngineConfig;
 use fleet_core::model::Revision;
 use fleet_core::unit::UnitName;
 use fleet_store::Store;
@@ -155,11 +156,16 @@ impl Drop for Asked {
     }
 }
 
+/// How long the lead outlives its leader's last sign of life, as a daemon has it by default.
+const LEADER_TTL: Duration = Duration::from_secs(10);
+
 /// The settings of all daemons of a simulation.
 pub(crate) fn settings(resync_s: u64, agent_ttl_s: u64) -> Settings {
     Settings {
         resync: Duration::from_secs(resync_s),
         agent_ttl: Duration::from_secs(agent_ttl_s),
+        losses: EngineConfig::default(),
+        leader_ttl: LEADER_TTL,
         n_slices: SLICES_DEFAULT,
         boot_clock,
     }

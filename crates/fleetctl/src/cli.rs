@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
+use fleet_api::v2::DRAIN_MAX;
+use fleet_core::model::DRAIN_MAX_DEFAULT;
+
 use crate::exit::Exit;
 
 /// What stands over the list of commands. One text for `-h`, `--help` and `help`: scripts and people get the same.
@@ -82,9 +85,9 @@ pub enum Command {
     ListUnits(ListUnits),
     /// List the units that the cluster knows
     ListUnitFiles(ListUnitFiles),
-    /// List the machines that are present
+    /// List the machines: which are there, lost, cordoned or drained
     ListMachines(ListMachines),
-    /// Change what a machine says of itself
+    /// Change metadata of a machine, or whether and what it is to run
     #[command(infer_subcommands = true, subcommand_required = true, arg_required_else_help = false)]
     Machine {
         #[command(subcommand)]
@@ -292,7 +295,7 @@ pub struct ListUnitFiles {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Columns: machine, ip, metadata.")]
+#[command(after_help = "Columns: machine, ip, metadata, state, units.")]
 pub struct ListMachines {
     #[command(flatten)]
     pub table: TableArgs,
@@ -302,7 +305,7 @@ pub struct ListMachines {
 pub enum MachineCommand {
     /// Set metadata of a machine; units that wait for it are placed at once
     SetMetadata {
-        /// The machine: its ID or the beginning of it
+        /// The machine: its ID or the beginning of it, or its address
         #[arg(value_name = "ID")]
         machine: String,
         /// What to set
@@ -311,14 +314,61 @@ pub enum MachineCommand {
     },
     /// Remove metadata of a machine
     RemoveMetadata {
-        /// The machine: its ID or the beginning of it
+        /// The machine: its ID or the beginning of it, or its address
         #[arg(value_name = "ID")]
         machine: String,
         /// What to remove
         #[arg(value_name = "KEY", required = true)]
         keys: Vec<String>,
     },
+    /// Place nothing new on a machine; what is there stays. Ends a drain
+    Cordon {
+        /// The machine: its ID or the beginning of it, or its address
+        #[arg(value_name = "ID")]
+        machine: String,
+    },
+    /// Let a machine that is cordoned or drained take units again
+    Uncordon {
+        /// The machine: its ID or the beginning of it, or its address
+        #[arg(value_name = "ID")]
+        machine: String,
+    },
+    /// Move away what may move, and place nothing new on the machine; wait until that is done
+    Drain(DrainArgs),
+    /// Say that a machine that is lost is off and does not come back: its units are placed elsewhere at once
+    #[command(after_help = GIVE_UP_HELP)]
+    GiveUp {
+        /// The machine: its ID or the beginning of it, or its address
+        #[arg(value_name = "ID")]
+        machine: String,
+    },
 }
+
+const GIVE_UP_HELP: &str = "\
+If the machine runs after all, its units may run twice until it is back, also those with WhenIsolated=stop. It is no longer given up \
+when it is back.";
+
+/// `machine drain`.
+#[derive(Debug, Args)]
+#[command(after_help = DRAIN_HELP)]
+pub struct DrainArgs {
+    /// How many units may be on their way at once
+    #[arg(long, value_name = "N", default_value_t = DRAIN_MAX_DEFAULT, value_parser = clap::value_parser!(u32).range(1..=i64::from(DRAIN_MAX)))]
+    pub max: u32,
+    /// Do not wait
+    #[arg(long)]
+    pub no_block: bool,
+    /// Wait for at most this long
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub timeout: Option<f64>,
+    /// The machine: its ID or the beginning of it, or its address
+    #[arg(value_name = "ID")]
+    pub machine: String,
+}
+
+const DRAIN_HELP: &str = "\
+A unit runs on here until it is up on its new machine; one with WhenIsolated=stop is stopped first. Global units stay. What no other \
+machine can take stays and runs on, and the exit code is 1; it goes as soon as one can take it. `machine uncordon` ends the drain.";
 
 #[derive(Debug, Args)]
 pub struct Dev {

@@ -94,6 +94,10 @@ pub enum CommandError {
     },
     #[error("interrupted while waiting for {units}")]
     Interrupted { units: String, how: Interruption, goal: Goal },
+    #[error("timed out waiting for {machine} to be drained")]
+    DrainTimedOut { machine: String, left: String },
+    #[error("interrupted while waiting for {machine} to be drained")]
+    DrainInterrupted { machine: String, how: Interruption },
     #[error("Unit {name} does not appear to be {what}.")]
     NotPlaced { name: String, what: &'static str, state: v2::State },
     #[error("Unit {name} is on {n} machines", n = machines.len())]
@@ -152,8 +156,10 @@ impl CommandError {
             }
             CommandError::Refused { problem, .. } if problem.kind == UNKNOWN_UNIT => Exit::NoSuchUnit,
             CommandError::NotPlaced { .. } => Exit::NotRunning,
-            CommandError::Interrupted { how: Interruption::Interrupt, .. } => Exit::Interrupted,
-            CommandError::Interrupted { how: Interruption::Terminate, .. } => Exit::Terminated,
+            CommandError::Interrupted { how, .. } | CommandError::DrainInterrupted { how, .. } => match how {
+                Interruption::Interrupt => Exit::Interrupted,
+                Interruption::Terminate => Exit::Terminated,
+            },
             // The reader has seen enough.
             CommandError::Output(err) if err.kind() == io::ErrorKind::BrokenPipe => Exit::Ok,
             _ => Exit::Failed,
@@ -180,6 +186,7 @@ impl CommandError {
             }
             CommandError::UnitFailed { journal, .. } => journal.clone(),
             CommandError::TimedOut { why, .. } => vec![why.clone()],
+            CommandError::DrainTimedOut { left, .. } => vec![left.clone()],
             _ => Vec::new(),
         }
     }
@@ -260,6 +267,9 @@ impl CommandError {
                 Goal::Loaded | Goal::Stopped => "the desired state stays `loaded`".to_owned(),
                 Goal::Unloaded => "the desired state stays `inactive`".to_owned(),
             },
+            CommandError::DrainTimedOut { .. } | CommandError::DrainInterrupted { .. } => {
+                "the drain goes on; `fleetctl machine drain` follows it again, `fleetctl machine uncordon` ends it".to_owned()
+            }
             CommandError::NotPlaced { name, state: v2::State::Inactive, .. } => {
                 format!("start it: `fleetctl start {name}`")
             }

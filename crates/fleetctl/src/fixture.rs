@@ -1,6 +1,24 @@
 //! Units for tests, as the API shows them.
 
-use fleet_api::v2::{Placement, Refusal, State, Unit, UnitState};
+use std::collections::BTreeMap;
+
+use fleet_api::v2::{Machine, Placement, Refusal, State, Unit, UnitState};
+
+/// A machine that is present, with nothing on it.
+pub fn machine(id: &str) -> Machine {
+    Machine {
+        id: id.to_owned(),
+        ip: None,
+        metadata: BTreeMap::new(),
+        version: "1".to_owned(),
+        units: 0,
+        present: true,
+        lost: None,
+        cordoned: false,
+        draining: None,
+        given_up: false,
+    }
+}
 
 /// A unit of generation 1, on no machine.
 pub fn unit(name: &str, desired_state: State) -> Unit {
@@ -12,6 +30,7 @@ pub fn unit(name: &str, desired_state: State) -> Unit {
         generation: 1,
         restarts: 0,
         global: false,
+        fitting: None,
         description: None,
         placements: Vec::new(),
         waiting: None,
@@ -27,6 +46,7 @@ pub fn placed(name: &str, state: UnitState) -> Unit {
         placed: true,
         done: true,
         state: Some(state),
+        lost: None,
     });
     unit
 }

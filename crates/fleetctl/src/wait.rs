@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use fleet_api::v2::{Placement, Refusal, State, Unit, UnitState, Waiting};
+use fleet_api::v2::{Brake, Lost, Placement, Refusal, State, Unit, UnitState, Waiting};
 
 /// What a command waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +77,13 @@ pub enum Why {
         /// The machine's ID.
         machine: String,
     },
+    /// Nothing is heard of its machine: nobody knows how it is there.
+    Lost {
+        /// The machine's ID.
+        machine: String,
+        /// For how long, in milliseconds.
+        silent_ms: u64,
+    },
     /// A machine is at work.
     Doing {
         /// The machine's ID.
@@ -138,7 +145,9 @@ fn judge_placed(unit: &Unit, expected: &Expected) -> Verdict {
     }
     let mut waiting = None;
     let mut n_placed = 0;
-    for placement in unit.placements.iter().filter(|placement| placement.placed) {
+    // Where a global unit is lost it will be when its machine is back: that is nothing to wait for.
+    let counts = |placement: &&Placement| placement.placed && !(unit.global && placement.lost.is_some());
+    for placement in unit.placements.iter().filter(counts) {
         n_placed += 1;
         match judge_one(placement, expected, &unit.name) {
             Verdict::Reached => (),
@@ -179,6 +188,37 @@ pub fn refusal(refusal: &Refusal) -> String {
     }
 }
 
+/// The brake, loudly.
+pub fn brake(brake: &Brake) -> String {
+    let lost: Vec<String> = brake.lost.iter().map(|id| short_id(id)).collect();
+    format!(
+        "WARNING: the brake is on: {} lost at once, and nothing is moved until each is back or is given up with \
+         `fleetctl machine give-up ID`: {}",
+        n_machines(lost.len()),
+        lost.join(" ")
+    )
+}
+
+/// A time in its largest unit, rounded down: `35s`, `12min`, `3h`, `2d`.
+pub fn age(ms: u64) -> String {
+    let seconds = ms / 1_000;
+    match seconds {
+        0..120 => format!("{seconds}s"),
+        120..7_200 => format!("{}min", seconds / 60),
+        7_200..172_800 => format!("{}h", seconds / 3_600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
+/// On how many machines a global unit has been taken as far as it is to be, and how many fit; `None` for other units.
+pub fn share(unit: &Unit) -> Option<(usize, u64)> {
+    let is_there = |placement: &&Placement| {
+        let reached = placement.state.as_ref().map(|state| state.reached);
+        placement.placed && placement.lost.is_none() && reached.is_some_and(|reached| unit.desired_state <= reached)
+    };
+    Some((unit.placements.iter().filter(is_there).count(), unit.fitting?))
+}
+
 /// `1 machine`, `2 machines`.
 pub fn n_machines(n: usize) -> String {
     if n == 1 { "1 machine".to_owned() } else { format!("{n} machines") }
@@ -187,6 +227,9 @@ pub fn n_machines(n: usize) -> String {
 /// The unit on one machine.
 fn judge_one(placement: &Placement, expected: &Expected, name: &str) -> Verdict {
     let machine = || placement.machine.clone();
+    if let Some(Lost { silent_ms }) = placement.lost {
+        return Verdict::Waiting(Why::Lost { machine: machine(), silent_ms });
+    }
     let Some(state) = &placement.state else {
         return Verdict::Waiting(Why::Silent { machine: machine() });
     };
@@ -285,6 +328,9 @@ impl fmt::Display for Why {
             Why::NoMachine(summary) => write!(f, "no machine can take it: {summary}"),
             Why::NotPlaced => f.write_str("no word from the engine yet"),
             Why::Silent { machine } => write!(f, "no word from {} yet", short_id(machine)),
+            Why::Lost { machine, silent_ms } => {
+                write!(f, "{} is lost, no news for {}", short_id(machine), age(*silent_ms))
+            }
             Why::Doing { machine, active, sub } => {
                 write!(f, "{active} ({sub}) on {}", short_id(machine))?;
                 // It looks as if all were well; what is missing is the end of systemd's job.

@@ -115,6 +115,8 @@ fn places() {
     let mut silent = placed("a.service", state("active", "running", "success"));
     silent.placements[0].state = None;
     check(Some(&silent), Goal::Launched, "waiting: no word from 4f1c2a7d... yet");
+    silent.placements[0].lost = Some(Lost { silent_ms: 125_000 });
+    check(Some(&silent), Goal::Launched, "waiting: 4f1c2a7d... is lost, no news for 2min");
     // A machine that is to give it up says nothing about the place where it is to be.
     let mut moving = placed("a.service", state("active", "running", "success"));
     moving.placements[0].placed = false;
@@ -126,6 +128,7 @@ fn places() {
 #[test]
 fn global_units_are_there_when_all_machines_are() {
     let other = |state: Option<UnitState>| Placement {
+        lost: None,
         machine: "9a8b7c6d00".to_owned(),
         ip: None,
         placed: true,
@@ -138,6 +141,10 @@ fn global_units_are_there_when_all_machines_are() {
     check(Some(&unit), Goal::Launched, "waiting: no word from 9a8b7c6d... yet");
     unit.placements[1] = other(Some(state("active", "running", "success")));
     check(Some(&unit), Goal::Launched, "reached");
+    unit.placements[1] = Placement { lost: Some(Lost { silent_ms: 1 }), ..other(None) };
+    check(Some(&unit), Goal::Launched, "reached");
+    unit.fitting = Some(1);
+    assert_eq!(share(&unit), Some((1, 1)), "what is lost is not counted");
     unit.placements[1] = other(Some(state("failed", "failed", "signal")));
     check(Some(&unit), Goal::Launched, "failed: failed on 9a8b7c6d...: failed (failed), Result: signal");
 }
@@ -224,4 +231,10 @@ fn sentences() {
     );
     assert_eq!(legend("4f1c2a7d00", Some("10.0.0.1")), "4f1c2a7d.../10.0.0.1");
     assert_eq!(legend("4f1", None), "4f1...");
+}
+
+#[test]
+fn ages_in_their_largest_unit() {
+    let ages = [0, 999, 119_999, 120_000, 7_199_999, 7_200_000, 172_799_999, 172_800_000].map(age);
+    assert_eq!(ages, ["0s", "0s", "119s", "2min", "119min", "2h", "47h", "2d"]);
 }

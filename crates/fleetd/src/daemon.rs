@@ -10,7 +10,7 @@ use std::time::Duration;
 use fleet_core::model::{MachineId, Revision};
 use fleet_store::embedded::Embedded;
 use fleet_store::etcd::Etcd;
-use fleet_store::registry::{MachineRecord, View};
+use fleet_store::registry::MachineRecord;
 use fleet_store::{Store, StoreError};
 use fleet_systemd::dbus::{Address, DbusManager, Dirs};
 use fleet_systemd::{ManagerError, UnitManager};
@@ -25,7 +25,7 @@ use crate::listen::{self, ListenError};
 use crate::logging::Verbosity;
 use crate::measured::Measured;
 use crate::reload::{Read, Reload};
-use crate::view::{Backoff, SharedView};
+use crate::view::{Backoff, Picture, SharedView};
 use crate::{api, clock, descriptors, guard, parts};
 
 /// The file in a machine's `units_directory` that its `fleetd` holds locked. systemd does not look at such names.
@@ -196,7 +196,7 @@ async fn open(store: &StoreAt) -> Result<Arc<dyn Store>, DaemonError> {
 /// Waits until the picture of the cluster shows all machines that this daemon serves.
 async fn all_present(view: &SharedView, machines: &[MachineConfig]) {
     let mut news = view.listen();
-    let are_there = |view: &View| machines.iter().all(|machine| view.machines().contains_key(&machine.id));
+    let are_there = |view: &Picture| machines.iter().all(|machine| view.machines().contains_key(&machine.id));
     let mut done = news.look_anew(are_there);
     while !done {
         done = news.next(|view, _| are_there(view)).await;
@@ -246,6 +246,8 @@ fn settings(config: &Config) -> parts::Settings {
     parts::Settings {
         resync: config.resync_interval,
         agent_ttl: config.agent_ttl,
+        losses: config.losses,
+        leader_ttl: config.leader_ttl,
         n_slices: config.slices,
         boot_clock: clock::boot_time,
     }

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fleet_core::engine::{Delta, Effect, Engine, Event, PlacementWrite, Plan, PlanGroup};
+use fleet_core::engine::{Delta, Effect, Engine, EngineConfig, Event, PlacementWrite, Plan, PlanGroup};
 use fleet_core::model::{Brake, MachineId, Revision, Timestamp};
 use fleet_store::registry::ops::{self, OpsError, PlacementChange};
 use fleet_store::registry::{Key, LeaderRecord, View};
@@ -16,24 +16,21 @@ use crate::clock;
 use crate::metrics::{METRICS, Tasks};
 use crate::view::{Backoff, Changes, Look, SharedView};
 
-/// How long the lead outlives its leader's last sign of life.
-const LEADER_TTL: Duration = Duration::from_secs(10);
-
-/// The leader's lease is kept alive this often.
-const RENEWAL: Duration = Duration::from_secs(3);
+/// The leader's lease is kept alive so many times within its time, so that two lost calls lose no lead.
+const RENEWALS_PER_TTL: u32 = 3;
 
 /// Stands for leader, leads, and stands again when the lead is lost; until its task is dropped.
 ///
 /// `id`: who this is, the same after a restart of the process.
-pub async fn run(store: Arc<dyn Store>, view: SharedView, id: String) {
+pub async fn run(store: Arc<dyn Store>, view: SharedView, id: String, losses: EngineConfig, ttl: Duration) {
     let mut backoff = Backoff::default();
     loop {
-        match take_lead(&store, &view, &id).await {
+        match take_lead(&store, &view, &id, ttl).await {
             Ok((since, lease)) => {
                 tracing::info!(revision = since.0, "this engine leads");
                 backoff.reset();
                 METRICS.lead(Some(clock::now()));
-                lead(&store, &view, since, lease).await;
+                lead(&store, &view, Lead { since, lease, renewal: ttl / RENEWALS_PER_TTL }, losses).await;
                 METRICS.lead(None);
                 tracing::warn!("this engine does not lead any more");
             }
@@ -46,13 +43,18 @@ pub async fn run(store: Arc<dyn Store>, view: SharedView, id: String) {
 }
 
 /// Waits until nobody leads and takes the lead.
-async fn take_lead(store: &Arc<dyn Store>, view: &SharedView, id: &str) -> Result<(Revision, LeaseId), StoreError> {
+async fn take_lead(
+    store: &Arc<dyn Store>,
+    view: &SharedView,
+    id: &str,
+    ttl: Duration,
+) -> Result<(Revision, LeaseId), StoreError> {
     let mut listener = view.listen();
     loop {
         let leader = view.read().leader().map(|(leader, since)| (leader.id.clone(), since));
         match leader {
             None => {
-                let lease = store.grant(LEADER_TTL).await?;
+                let lease = store.grant(ttl).await?;
                 let record = LeaderRecord {
                     id: id.to_owned(),
                     version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -83,17 +85,26 @@ async fn take_lead(store: &Arc<dyn Store>, view: &SharedView, id: &str) -> Resul
     }
 }
 
+/// The lead, as it was taken.
+struct Lead {
+    since: Revision,
+    lease: LeaseId,
+    /// How often the lease is kept alive.
+    renewal: Duration,
+}
+
 /// Leads until the lead is lost.
-async fn lead(store: &Arc<dyn Store>, view: &SharedView, since: Revision, lease: LeaseId) {
+async fn lead(store: &Arc<dyn Store>, view: &SharedView, lead: Lead, losses: EngineConfig) {
+    let Lead { since, lease, renewal } = lead;
     let fence = ops::fence(since);
     let mut listener = view.listen();
-    let mut engine = Engine::new();
+    let mut engine = Engine::with_config(losses);
     // Shorter than a renewal, so that a pause costs no lead.
-    let mut backoff = Backoff::up_to(RENEWAL / 2);
+    let mut backoff = Backoff::up_to(renewal / 2);
     // Dropped, and so ended, with the lead.
     let mut writing: JoinSet<Result<Revision, String>> = JoinSet::new();
     let mut wake: Option<Timestamp> = None;
-    let mut renewal = tokio::time::interval(RENEWAL);
+    let mut renewal = tokio::time::interval(renewal);
     renewal.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     // Nothing is decided on the picture as it is: a watch may have lost an event without anybody noticing, and whoever was not
     // seen to be wanted would be stopped.

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use fleet_core::engine::EngineConfig;
 use fleet_core::model::{MachineId, Revision};
 use fleet_store::Store;
 use fleet_store::registry::MachineRecord;
@@ -23,6 +24,10 @@ pub struct Settings {
     pub resync: Duration,
     /// How long a machine stays present after its last sign of life.
     pub agent_ttl: Duration,
+    /// How patient the engine is with machines that are lost.
+    pub losses: EngineConfig,
+    /// How long the lead outlives its leader's last sign of life.
+    pub leader_ttl: Duration,
     /// Over how many slices a machine's units are spread; see [`fleet_core::agent::SLICES_DEFAULT`].
     pub n_slices: u32,
     /// By which the guard counts.
@@ -42,7 +47,7 @@ pub fn serve_cluster(
     if let Some(id) = leader_id {
         parts.spawn(async move {
             view.reached(Revision(0)).await;
-            engine::run(store, view, id).await;
+            engine::run(store, view, id, settings.losses, settings.leader_ttl).await;
         });
     }
 }

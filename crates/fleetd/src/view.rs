@@ -1,14 +1,17 @@
 //! The cluster as this daemon sees it: one picture, kept up to date by one watch, for the engine and the API alike.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
-use fleet_core::model::Revision;
+use fleet_core::model::{MachineId, Revision, Timestamp};
 use fleet_store::registry::{Key, View};
 use fleet_store::{Store, StoreError};
 use tokio::sync::{Notify, broadcast};
+
+use crate::clock;
 
 /// How many changes a listener may be behind before it is told to look at everything.
 const NEWS_QUEUE: usize = 1_024;
@@ -57,10 +60,61 @@ pub enum News {
     Everything,
 }
 
+/// The cluster as records, and since when nothing is heard of machines that have orders and are not present.
+///
+/// That is counted from when this process saw a machine go, and for those that were away before, from its first look: the
+/// store remembers nobody's end, and an age that is too low is better than one that is made up.
+#[derive(Debug, Default)]
+pub struct Picture {
+    view: View,
+    silent_since: BTreeMap<MachineId, Timestamp>,
+    /// Where machines were when they were seen last, of all that are present or silent.
+    addresses: BTreeMap<MachineId, String>,
+}
+
+impl Deref for Picture {
+    type Target = View;
+
+    fn deref(&self) -> &View {
+        &self.view
+    }
+}
+
+impl Picture {
+    /// Since when nothing is heard of the machine; `None` if it is present, or has no orders.
+    pub fn silent_since(&self, id: &MachineId) -> Option<Timestamp> {
+        self.silent_since.get(id).copied()
+    }
+
+    /// The address of a machine that is present or was seen before it went silent, if it says one.
+    pub fn address(&self, id: &MachineId) -> Option<&str> {
+        self.addresses.get(id).map(String::as_str).filter(|address| !address.is_empty())
+    }
+
+    /// Takes in that these keys have changed.
+    fn note(&mut self, news: &News, now: Timestamp) {
+        let concerns_machines = |key: &Key| matches!(key, Key::Machine(_) | Key::Placement(..));
+        if matches!(news, News::Changed(keys) if !keys.iter().any(concerns_machines)) {
+            return;
+        }
+        let view = &self.view;
+        let is_silent =
+            |id: &MachineId| view.cluster().placements.contains_key(id) && !view.machines().contains_key(id);
+        self.silent_since.retain(|id, _| is_silent(id));
+        for id in view.cluster().placements.keys().filter(|id| is_silent(id)) {
+            self.silent_since.entry(id.clone()).or_insert(now);
+        }
+        let silent_since = &self.silent_since;
+        self.addresses.retain(|id, _| silent_since.contains_key(id));
+        let present = view.machines().iter().map(|(id, entry)| (id.clone(), entry.record.public_ip.clone()));
+        self.addresses.extend(present);
+    }
+}
+
 /// The shared picture. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct SharedView {
-    view: Arc<RwLock<View>>,
+    picture: Arc<RwLock<Picture>>,
     news: broadcast::Sender<News>,
     /// Whether the store was read at all; wakes those who wait for a revision.
     ///
@@ -99,7 +153,7 @@ impl SharedView {
     /// An empty picture; [`SharedView::follow`] fills it.
     pub fn new() -> SharedView {
         SharedView {
-            view: Arc::default(),
+            picture: Arc::default(),
             news: broadcast::Sender::new(NEWS_QUEUE),
             looked: Arc::default(),
             moved: Arc::default(),
@@ -108,9 +162,9 @@ impl SharedView {
     }
 
     /// The picture as it is now. Do not hold it across an await.
-    pub fn read(&self) -> RwLockReadGuard<'_, View> {
+    pub fn read(&self) -> RwLockReadGuard<'_, Picture> {
         // A poisoned lock means that taking in a change panicked; the picture is as whole as before it.
-        self.view.read().unwrap_or_else(PoisonError::into_inner)
+        self.picture.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until the picture shows at least `revision`: 0 for the first look at the store, whatever that showed.
@@ -187,8 +241,9 @@ impl SharedView {
 
     /// Changes the picture and tells of it under one lock, so that who holds the lock has all news up to its revision.
     fn update(&self, change: impl FnOnce(&mut View) -> Option<News>) {
-        let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(news) = change(&mut view) {
+        let mut picture = self.picture.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(news) = change(&mut picture.view) {
+            picture.note(&news, clock::now());
             // No listener is no error.
             let _ = self.news.send(news);
         }
@@ -208,7 +263,7 @@ pub enum Changes {
 
 impl Listener {
     /// Waits for news, then shows the picture together with all that changed up to it since the last call.
-    pub async fn next<T>(&mut self, look: impl FnOnce(&View, Changes) -> T) -> T {
+    pub async fn next<T>(&mut self, look: impl FnOnce(&Picture, Changes) -> T) -> T {
         let mut changes = Changes::Keys(BTreeSet::new());
         match self.news.recv().await {
             Ok(news) => changes.add(news),
@@ -227,7 +282,7 @@ impl Listener {
     }
 
     /// Drops what has been heard so far and shows the picture as it is.
-    pub fn look_anew<T>(&mut self, look: impl FnOnce(&View) -> T) -> T {
+    pub fn look_anew<T>(&mut self, look: impl FnOnce(&Picture) -> T) -> T {
         let view = self.view.read();
         self.news = self.news.resubscribe();
         look(&view)

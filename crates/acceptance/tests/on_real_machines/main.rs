@@ -17,6 +17,7 @@ mod fleetctl;
 mod golden;
 mod guarded;
 mod judge;
+mod operator;
 mod placement;
 mod regressions;
 mod several;

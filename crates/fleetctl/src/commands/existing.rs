@@ -153,6 +153,7 @@ mod tests {
     #[track_caller]
     fn check(verb: Verb, desired: v2::State, explicit: bool, expected: &str) {
         let unit = v2::Unit {
+            fitting: None,
             name: "a.service".to_owned(),
             hash: String::new(),
             desired_state: desired,

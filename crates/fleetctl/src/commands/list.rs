@@ -47,7 +47,12 @@ pub async fn machines(session: &Session<'_>, args: &ListMachines) -> Result<Exit
     let list = session.call("list the machines", session.client.machines()).await?;
     match args.table.output {
         Format::Json => session.json(&list)?,
-        Format::Text => print(session, &chosen.render(&list.machines, args.table.full, args.table.no_legend))?,
+        Format::Text => {
+            if let Some(brake) = &list.brake {
+                session.console.talk(&wait::brake(brake));
+            }
+            print(session, &chosen.render(&list.machines, args.table.full, args.table.no_legend))?;
+        }
     }
     Ok(Exit::Ok)
 }

@@ -4,6 +4,7 @@ mod cat;
 mod create;
 mod dev;
 mod dev_record;
+mod drain;
 mod existing;
 mod journal;
 mod list;

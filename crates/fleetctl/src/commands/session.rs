@@ -128,6 +128,15 @@ impl<'a> Session<'a> {
     }
 }
 
+/// The ID of the machine that `given` means: an ID, the beginning of one, or an address that one machine alone has.
+pub fn machine_among(given: &str, machines: &[v2::Machine]) -> Result<String, CommandError> {
+    let mut at_address = machines.iter().filter(|machine| machine.ip.as_deref() == Some(given));
+    match (at_address.next(), at_address.next()) {
+        (Some(machine), None) => Ok(machine.id.clone()),
+        _ => machine_of(given, machines.iter().map(|machine| machine.id.as_str())),
+    }
+}
+
 /// The ID that `given`, a machine ID or the beginning of one, means among `machines`.
 pub fn machine_of<'a>(given: &str, machines: impl Iterator<Item = &'a str> + Clone) -> Result<String, CommandError> {
     let matching: Vec<&str> = machines.clone().filter(|id| id.starts_with(given)).collect();
@@ -148,6 +157,22 @@ pub fn machine_of<'a>(given: &str, machines: impl Iterator<Item = &'a str> + Clo
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fixture;
+
+    #[test]
+    fn machines_by_their_address() {
+        let machine = |id: &str, ip: &str| v2::Machine { ip: Some(ip.to_owned()), ..fixture::machine(id) };
+        let machines = [machine("10", "10.0.0.1"), machine("4f1c", "10.0.0.2"), machine("abc", "10.0.0.2")];
+        let check = |given: &str, expected: &str| {
+            let got = machine_among(given, &machines).unwrap_or_else(|err| err.to_string());
+            assert_eq!(got, expected, "{given}");
+        };
+        check("10.0.0.1", "10");
+        check("10", "10");
+        check("4f", "4f1c");
+        check("10.0.0.2", "no machine `10.0.0.2`");
+        check("10.0.0.3", "no machine `10.0.0.3`");
+    }
 
     #[test]
     fn machines_by_the_beginning_of_their_id() {

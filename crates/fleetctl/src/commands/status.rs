@@ -48,10 +48,28 @@ async fn show(session: &Session<'_>, unit: &v2::Unit, machine: Option<&str>) -> 
     }
     let machines = unit.placements.iter().map(|placement| placement.machine.as_str());
     let machine = machine.map(|given| machine_of(given, machines)).transpose()?;
+    let mut exit = Exit::Ok;
+    if let Some((n, n_fitting)) = wait::share(unit) {
+        session.console.line(&format!("{} is global: on {n} of {n_fitting} machines that fit", unit.name))?;
+    }
+    let mut is_heard_of = false;
+    for placement in unit.placements.iter().filter(|one| machine.as_ref().is_none_or(|id| *id == one.machine)) {
+        match lost(unit, placement) {
+            Some(lines) => {
+                for line in lines {
+                    session.console.line(&line)?;
+                }
+                exit = first(exit, Exit::NotRunning);
+            }
+            None => is_heard_of = true,
+        }
+    }
+    if !is_heard_of {
+        return Ok(exit);
+    }
     let doing = format!("ask for the status of {}", unit.name);
     let query = v2::StatusQuery { machine, forwarded: false };
     let texts = session.call(&doing, session.client.status(&unit.name, &query)).await?;
-    let mut exit = Exit::Ok;
     for (idx, status) in texts.iter().enumerate() {
         if 0 < idx {
             session.console.line("")?;
@@ -78,11 +96,22 @@ fn exit_of(code: i32) -> Exit {
     }
 }
 
-/// In the shape of systemctl: the unit, and how it is.
-fn nowhere(unit: &v2::Unit) -> Vec<String> {
+/// The same for a unit whose machine is lost: nobody knows how it is.
+fn lost(unit: &v2::Unit, placement: &v2::Placement) -> Option<Vec<String>> {
+    let silent = wait::age(placement.lost?.silent_ms);
+    let place = legend(&placement.machine, placement.ip.as_deref());
+    Some(vec![title(unit), format!("     Fleet: lost; on {place}, of which there is no news for {silent}")])
+}
+
+fn title(unit: &v2::Unit) -> String {
     let description = unit.description.as_deref().unwrap_or_default();
     let dash = if description.is_empty() { "" } else { " - " };
-    let mut lines = vec![format!("{}{dash}{description}", unit.name)];
+    format!("{}{dash}{description}", unit.name)
+}
+
+/// In the shape of systemctl: the unit, and how it is.
+fn nowhere(unit: &v2::Unit) -> Vec<String> {
+    let mut lines = vec![title(unit)];
     let desired = unit.desired_state.as_str();
     let stuck = unit.waiting.as_ref().filter(|waiting| wait::no_machine(waiting).is_some());
     match (stuck, unit.desired_state) {

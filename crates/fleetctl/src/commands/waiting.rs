@@ -17,8 +17,8 @@ use crate::wait::{Expected, Failure, Goal, Verdict, Why, judge};
 
 /// How often a broken watch is opened again, and how long to wait in between: a daemon that is replaced by a newer one is back
 /// long before.
-const RECONNECTS_MAX: u32 = 60;
-const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
+pub const RECONNECTS_MAX: u32 = 60;
+pub const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
 
 /// How many of the last journal lines are shown of a unit that failed.
 const JOURNAL_LINES: u32 = 10;

@@ -1,5 +1,6 @@
 //! How things look: tables, errors, what is waited for. Text out of values; printing is the console's.
 
+pub mod drain;
 pub mod error;
 pub mod progress;
 pub mod table;

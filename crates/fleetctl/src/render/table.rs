@@ -92,11 +92,24 @@ pub struct UnitRow {
     state: v2::UnitState,
 }
 
-/// The rows of `list-units`: by name, then machine; without what no machine has spoken of.
+/// The rows of `list-units`: by name, then machine; without what no machine has spoken of. What a lost machine has is lost,
+/// whatever it said last.
 pub fn unit_rows(units: &[v2::Unit]) -> Vec<UnitRow> {
     let row = |unit: &v2::Unit, machine: &v2::Placement| {
+        let lost = machine.lost.map(|lost| v2::UnitState {
+            load: String::new(),
+            active: "lost".to_owned(),
+            sub: format!("no news for {}", wait::age(lost.silent_ms)),
+            result: String::new(),
+            hash: unit.hash.clone(),
+            generation: 0,
+            restarts: 0,
+            reached: v2::State::Inactive,
+            error: String::new(),
+            since_ms: 0,
+        });
         let (name, machine) = (unit.name.clone(), machine.clone());
-        machine.state.clone().map(|state| UnitRow { name, machine, state })
+        lost.or_else(|| machine.state.clone()).map(|state| UnitRow { name, machine, state })
     };
     units.iter().flat_map(|unit| unit.placements.iter().filter_map(move |machine| row(unit, machine))).collect()
 }
@@ -123,7 +136,11 @@ pub fn unit_files() -> Columns<v2::Unit> {
             ("unit", |unit, _| unit.name.clone()),
             ("hash", |unit, full| hash_cell(&unit.hash, full)),
             ("dstate", |unit, _| unit.desired_state.as_str().to_owned()),
-            ("state", |unit, _| if unit.global { "-".to_owned() } else { unit.current_state.as_str().to_owned() }),
+            ("state", |unit, _| match wait::share(unit) {
+                Some(_) if unit.desired_state == v2::State::Inactive => "-".to_owned(),
+                Some((n, n_fitting)) => format!("{n} of {n_fitting}"),
+                None => unit.current_state.as_str().to_owned(),
+            }),
             ("target", target_cell),
             ("tmachine", target_cell),
             ("desc", |unit, _| or_dash(unit.description.as_deref().unwrap_or_default())),
@@ -140,9 +157,27 @@ pub fn machines() -> Columns<v2::Machine> {
             ("machine", |machine, full| if full { machine.id.clone() } else { wait::short_id(&machine.id) }),
             ("ip", |machine, _| or_dash(machine.ip.as_deref().unwrap_or_default())),
             ("metadata", |machine, _| or_dash(&metadata(&machine.metadata))),
+            ("state", |machine, _| machine_state(machine)),
+            ("units", |machine, _| machine.units.to_string()),
         ],
-        default: "machine,ip,metadata",
+        default: "machine,ip,metadata,state",
     }
+}
+
+/// Whether the machine is there, and whether it takes units: `present`, `lost, no news for 35s, cordoned`.
+pub fn machine_state(machine: &v2::Machine) -> String {
+    let there = match machine.lost {
+        _ if machine.given_up => "given up".to_owned(),
+        Some(lost) => format!("lost, no news for {}", wait::age(lost.silent_ms)),
+        None if machine.present => "present".to_owned(),
+        None => "absent".to_owned(),
+    };
+    let takes = match (machine.draining, machine.cordoned) {
+        (Some(_), _) => ", draining",
+        (None, true) => ", cordoned",
+        (None, false) => "",
+    };
+    there + takes
 }
 
 /// `k=v` pairs by key, separated by commas.

@@ -1,5 +1,5 @@
 use expect_test::{Expect, expect};
-use fleet_api::v2::{Machine, Placement, State, Unit, UnitState};
+use fleet_api::v2::{Draining, Lost, Machine, Placement, State, Unit, UnitState};
 
 use super::*;
 use crate::fixture;
@@ -11,7 +11,7 @@ fn arrows(lines: &[String]) -> String {
 
 fn global() -> Unit {
     let mut unit = fixture::placed("glob.service", state());
-    unit.global = true;
+    (unit.global, unit.fitting) = (true, Some(3));
     unit.placements[0] = place("4f1c2a7d0000000000000000000000aa", Some("10.77.13.11"));
     unit.placements.push(place("9a8b7c6d0000000000000000000000bb", Some("10.77.13.12")));
     unit
@@ -31,7 +31,14 @@ fn state() -> UnitState {
 }
 
 fn place(machine: &str, ip: Option<&str>) -> Placement {
-    Placement { machine: machine.to_owned(), ip: ip.map(str::to_owned), placed: true, done: true, state: Some(state()) }
+    Placement {
+        machine: machine.to_owned(),
+        ip: ip.map(str::to_owned),
+        placed: true,
+        done: true,
+        state: Some(state()),
+        lost: None,
+    }
 }
 
 #[track_caller]
@@ -49,10 +56,10 @@ fn samples_of_the_original() {
         None,
         false,
         expect![[r#"
-        UNIT→→HASH→DSTATE→→STATE→→TARGET
-        glob.service→03ec2aa→launched→-→→global
-        hello.service→8a62c40→launched→launched→4f1c2a7d.../10.77.13.11
-    "#]],
+            UNIT→→HASH→DSTATE→→STATE→→TARGET
+            glob.service→03ec2aa→launched→2 of 3→→global
+            hello.service→8a62c40→launched→launched→4f1c2a7d.../10.77.13.11
+        "#]],
     );
     check(
         &units(),
@@ -70,12 +77,20 @@ fn samples_of_the_original() {
         id: id.to_owned(),
         ip: Some(ip.to_owned()),
         metadata: metadata.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
-        version: String::new(),
-        units: 0,
+        ..fixture::machine(id)
     };
     let list = [
         machine("4f1c2a7d00", "10.77.13.11", &[("role", "web"), ("az", "us-west-1b"), ("disk", "ssd")]),
         machine("c0ffee1100", "10.77.13.13", &[]),
+        Machine { cordoned: true, units: 7, ..fixture::machine("cccc") },
+        Machine {
+            draining: Some(Draining { since_ms: 0, max_at_once: 1 }),
+            cordoned: true,
+            ..fixture::machine("dddd")
+        },
+        Machine { present: false, lost: Some(Lost { silent_ms: 35_000 }), cordoned: true, ..fixture::machine("eeee") },
+        Machine { present: false, given_up: true, ..fixture::machine("ffff") },
+        Machine { present: false, cordoned: true, ..fixture::machine("gggg") },
     ];
     check(
         &machines(),
@@ -83,10 +98,15 @@ fn samples_of_the_original() {
         None,
         false,
         expect![[r#"
-        MACHINE→→IP→→METADATA
-        4f1c2a7d...→10.77.13.11→az=us-west-1b,disk=ssd,role=web
-        c0ffee11...→10.77.13.13→-
-    "#]],
+            MACHINE→→IP→→METADATA→→→STATE
+            4f1c2a7d...→10.77.13.11→az=us-west-1b,disk=ssd,role=web→present
+            c0ffee11...→10.77.13.13→-→→→→present
+            cccc...→→-→→-→→→→present, cordoned
+            dddd...→→-→→-→→→→present, draining
+            eeee...→→-→→-→→→→lost, no news for 35s, cordoned
+            ffff...→→-→→-→→→→given up
+            gggg...→→-→→-→→→→absent, cordoned
+        "#]],
     );
     check(
         &machines(),
@@ -94,8 +114,8 @@ fn samples_of_the_original() {
         None,
         false,
         expect![[r#"
-        MACHINE→IP→METADATA
-    "#]],
+            MACHINE→IP→METADATA→STATE
+        "#]],
     );
 }
 
@@ -161,11 +181,30 @@ fn columns_and_full() {
 
 #[test]
 fn no_legend_narrows_the_columns() {
-    let machine =
-        Machine { id: "abc".to_owned(), ip: None, metadata: BTreeMap::new(), version: String::new(), units: 0 };
+    let machine = fixture::machine("abc");
     let chosen = machines().choose(Some("ip,machine")).expect("columns");
     assert_eq!(arrows(&chosen.render(&[machine], false, true)), "-→abc...\n");
     assert_eq!(arrows(&chosen.render(&[], false, true)), "");
+}
+
+#[test]
+fn what_a_lost_machine_has_is_lost() {
+    let mut unit = hello();
+    // Whatever it said last.
+    unit.placements[0].lost = Some(Lost { silent_ms: 400_000 });
+    let mut silent = unit.clone();
+    silent.placements[0].state = None;
+    check(
+        &units(),
+        &unit_rows(&[unit, silent]),
+        Some("unit,active,sub,load"),
+        false,
+        expect![[r#"
+        UNIT→→ACTIVE→SUB→→→LOAD
+        hello.service→lost→no news for 6min→-
+        hello.service→lost→no news for 6min→-
+    "#]],
+    );
 }
 
 #[test]

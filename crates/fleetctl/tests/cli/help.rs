@@ -26,54 +26,54 @@ fn root() {
     check(
         "",
         expect![[r#"
-        Runs systemd units on a cluster of machines.
+            Runs systemd units on a cluster of machines.
 
-        fleetctl gives ordinary unit files to fleetd, which decides on which machine each runs, hands it to
-        that machine's systemd and keeps it so when machines come and go.
+            fleetctl gives ordinary unit files to fleetd, which decides on which machine each runs, hands it to
+            that machine's systemd and keeps it so when machines come and go.
 
-        A unit may be named with or without its suffix (`hello` is `hello.service`) and by a path to its
-        file. A command may be shortened to any beginning that no other command has.
+            A unit may be named with or without its suffix (`hello` is `hello.service`) and by a path to its
+            file. A command may be shortened to any beginning that no other command has.
 
-        Usage: fleetctl [OPTIONS] [COMMAND]
+            Usage: fleetctl [OPTIONS] [COMMAND]
 
-        Commands:
-          submit           Give unit files to the cluster without placing them
-          load             Place units on machines without starting them
-          start            Start units and wait until systemd says that they run
-          stop             Stop units; they stay on their machines
-          unload           Stop units and take them from their machines; they stay in the cluster
-          restart          Restart units where they are
-          destroy          Stop units, take them from their machines and forget them
-          cat              Print a unit's file
-          status           Say how units are: systemctl's status, or why a unit waits; without a unit: the
-                           cluster at a glance
-          journal          Print a unit's journal
-          list-units       List units as their machines' systemds see them
-          list-unit-files  List the units that the cluster knows
-          list-machines    List the machines that are present
-          machine          Change what a machine says of itself
-          dev              Bring up a cluster on this box: machines with a real systemd each, and a fleetd
-          version          Print the version of fleetctl
-          help             Print this message or the help of the given subcommand(s)
+            Commands:
+              submit           Give unit files to the cluster without placing them
+              load             Place units on machines without starting them
+              start            Start units and wait until systemd says that they run
+              stop             Stop units; they stay on their machines
+              unload           Stop units and take them from their machines; they stay in the cluster
+              restart          Restart units where they are
+              destroy          Stop units, take them from their machines and forget them
+              cat              Print a unit's file
+              status           Say how units are: systemctl's status, or why a unit waits; without a unit: the
+                               cluster at a glance
+              journal          Print a unit's journal
+              list-units       List units as their machines' systemds see them
+              list-unit-files  List the units that the cluster knows
+              list-machines    List the machines: which are there, lost, cordoned or drained
+              machine          Change metadata of a machine, or whether and what it is to run
+              dev              Bring up a cluster on this box: machines with a real systemd each, and a fleetd
+              version          Print the version of fleetctl
+              help             Print this message or the help of the given subcommand(s)
 
-        Global options:
-          -h, --help                       Print help
-          -v, --version                    Print the version
-              --endpoint <URL>             Where fleetd is: `unix:///PATH` or `http://HOST:PORT` [default:
-                                           unix:///var/run/fleet.sock] [env: FLEETCTL_ENDPOINT]
-              --request-timeout <SECONDS>  How long one request may take; waiting for units is not counted
-                                           [default: 10] [env: FLEETCTL_REQUEST_TIMEOUT]
-              --debug                      Say on stderr what is asked of fleetd [env: FLEETCTL_DEBUG]
+            Global options:
+              -h, --help                       Print help
+              -v, --version                    Print the version
+                  --endpoint <URL>             Where fleetd is: `unix:///PATH` or `http://HOST:PORT` [default:
+                                               unix:///var/run/fleet.sock] [env: FLEETCTL_ENDPOINT]
+                  --request-timeout <SECONDS>  How long one request may take; waiting for units is not counted
+                                               [default: 10] [env: FLEETCTL_REQUEST_TIMEOUT]
+                  --debug                      Say on stderr what is asked of fleetd [env: FLEETCTL_DEBUG]
 
-        Exit codes:
-          0    done
-          1    something failed, was refused, or took longer than allowed
-          2    the command line or an environment variable is wrong; nothing was done
-          3    status: the unit is not running (systemctl's code)
-          4    no such unit (systemctl's code)
-          130  ended by Ctrl-C while waiting; the desired state stays
-          143  ended by SIGTERM while waiting; the desired state stays
-    "#]],
+            Exit codes:
+              0    done
+              1    something failed, was refused, or took longer than allowed
+              2    the command line or an environment variable is wrong; nothing was done
+              3    status: the unit is not running (systemctl's code)
+              4    no such unit (systemctl's code)
+              130  ended by Ctrl-C while waiting; the desired state stays
+              143  ended by SIGTERM while waiting; the desired state stays
+        "#]],
     );
 }
 
@@ -389,20 +389,20 @@ fn list_machines() {
     check(
         "list-machines",
         expect![[r#"
-        List the machines that are present
+            List the machines: which are there, lost, cordoned or drained
 
-        Usage: fleetctl list-machines [OPTIONS]
+            Usage: fleetctl list-machines [OPTIONS]
 
-        Options:
-          -l, --full             Do not shorten machine IDs and hashes
-              --no-legend        Leave out the header line
-              --fields <FIELDS>  The columns, separated by commas
-          -o, --output <FORMAT>  How to print [default: text] [possible values: text, json]
+            Options:
+              -l, --full             Do not shorten machine IDs and hashes
+                  --no-legend        Leave out the header line
+                  --fields <FIELDS>  The columns, separated by commas
+              -o, --output <FORMAT>  How to print [default: text] [possible values: text, json]
 
-        Global options: ...
+            Global options: ...
 
-        Columns: machine, ip, metadata.
-    "#]],
+            Columns: machine, ip, metadata, state, units.
+        "#]],
     );
 }
 
@@ -411,17 +411,23 @@ fn machine() {
     check(
         "machine",
         expect![[r#"
-        Change what a machine says of itself
+            Change metadata of a machine, or whether and what it is to run
 
-        Usage: fleetctl machine [OPTIONS] <COMMAND>
+            Usage: fleetctl machine [OPTIONS] <COMMAND>
 
-        Commands:
-          set-metadata     Set metadata of a machine; units that wait for it are placed at once
-          remove-metadata  Remove metadata of a machine
-          help             Print this message or the help of the given subcommand(s)
+            Commands:
+              set-metadata     Set metadata of a machine; units that wait for it are placed at once
+              remove-metadata  Remove metadata of a machine
+              cordon           Place nothing new on a machine; what is there stays. Ends a drain
+              uncordon         Let a machine that is cordoned or drained take units again
+              drain            Move away what may move, and place nothing new on the machine; wait until that is
+                               done
+              give-up          Say that a machine that is lost is off and does not come back: its units are
+                               placed elsewhere at once
+              help             Print this message or the help of the given subcommand(s)
 
-        Global options: ...
-    "#]],
+            Global options: ...
+        "#]],
     );
 }
 
@@ -430,16 +436,16 @@ fn machine_set_metadata() {
     check(
         "machine set-metadata",
         expect![[r#"
-        Set metadata of a machine; units that wait for it are placed at once
+            Set metadata of a machine; units that wait for it are placed at once
 
-        Usage: fleetctl machine set-metadata [OPTIONS] <ID> <KEY=VALUE>...
+            Usage: fleetctl machine set-metadata [OPTIONS] <ID> <KEY=VALUE>...
 
-        Arguments:
-          <ID>            The machine: its ID or the beginning of it
-          <KEY=VALUE>...  What to set
+            Arguments:
+              <ID>            The machine: its ID or the beginning of it, or its address
+              <KEY=VALUE>...  What to set
 
-        Global options: ...
-    "#]],
+            Global options: ...
+        "#]],
     );
 }
 
@@ -448,16 +454,16 @@ fn machine_remove_metadata() {
     check(
         "machine remove-metadata",
         expect![[r#"
-        Remove metadata of a machine
+            Remove metadata of a machine
 
-        Usage: fleetctl machine remove-metadata [OPTIONS] <ID> <KEY>...
+            Usage: fleetctl machine remove-metadata [OPTIONS] <ID> <KEY>...
 
-        Arguments:
-          <ID>      The machine: its ID or the beginning of it
-          <KEY>...  What to remove
+            Arguments:
+              <ID>      The machine: its ID or the beginning of it, or its address
+              <KEY>...  What to remove
 
-        Global options: ...
-    "#]],
+            Global options: ...
+        "#]],
     );
 }
 
@@ -486,6 +492,62 @@ fn dev() {
 
             Global options: ...
         "#]],
+    );
+}
+
+#[test]
+fn what_operators_do_with_machines() {
+    check(
+        "machine cordon",
+        expect![[r#"
+        Place nothing new on a machine; what is there stays. Ends a drain
+
+        Usage: fleetctl machine cordon [OPTIONS] <ID>
+
+        Arguments:
+          <ID>  The machine: its ID or the beginning of it, or its address
+
+        Global options: ...
+    "#]],
+    );
+    check(
+        "machine drain",
+        expect![[r#"
+        Move away what may move, and place nothing new on the machine; wait until that is done
+
+        Usage: fleetctl machine drain [OPTIONS] <ID>
+
+        Arguments:
+          <ID>  The machine: its ID or the beginning of it, or its address
+
+        Options:
+              --max <N>            How many units may be on their way at once [default: 4]
+              --no-block           Do not wait
+              --timeout <SECONDS>  Wait for at most this long
+
+        Global options: ...
+
+        A unit runs on here until it is up on its new machine; one with WhenIsolated=stop is stopped first.
+        Global units stay. What no other machine can take stays and runs on, and the exit code is 1; it goes
+        as soon as one can take it. `machine uncordon` ends the drain.
+    "#]],
+    );
+    check(
+        "machine give-up",
+        expect![[r#"
+        Say that a machine that is lost is off and does not come back: its units are placed elsewhere at
+        once
+
+        Usage: fleetctl machine give-up [OPTIONS] <ID>
+
+        Arguments:
+          <ID>  The machine: its ID or the beginning of it, or its address
+
+        Global options: ...
+
+        If the machine runs after all, its units may run twice until it is back, also those with
+        WhenIsolated=stop. It is no longer given up when it is back.
+    "#]],
     );
 }
 

@@ -129,12 +129,12 @@ fn wrong_command_lines() {
     check(
         "list-machines --fields=",
         expect![[r#"
-        exit 2
-        --- stdout
-        --- stderr
-        error: Must define output format
-        hint: the columns of this list are machine, ip, metadata
-    "#]],
+            exit 2
+            --- stdout
+            --- stderr
+            error: Must define output format
+            hint: the columns of this list are machine, ip, metadata, state, units
+        "#]],
     );
     check(
         "machine set-metadata 4f1c disk",

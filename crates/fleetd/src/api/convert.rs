@@ -6,7 +6,10 @@ use fleet_api::v2;
 use fleet_core::model::{MachineId, TargetState, Unit, UnitState};
 use fleet_core::schedule;
 use fleet_core::unit::UnitName;
-use fleet_store::registry::View;
+use fleet_store::registry::{MetadataRecord, View};
+
+use crate::clock;
+use crate::view::Picture;
 
 /// The target state on the wire.
 pub fn state(target: TargetState) -> v2::State {
@@ -41,7 +44,7 @@ pub enum Reasons {
 }
 
 /// A unit as the wire has it; `None` if it neither exists nor is still on a machine.
-pub fn unit(view: &View, name: &UnitName, reasons: Reasons) -> Option<v2::Unit> {
+pub fn unit(view: &Picture, name: &UnitName, reasons: Reasons) -> Option<v2::Unit> {
     let known = view.cluster().units.get(name);
     let placements = placements(view, name, known);
     if known.is_none() && placements.is_empty() {
@@ -63,6 +66,10 @@ pub fn unit(view: &View, name: &UnitName, reasons: Reasons) -> Option<v2::Unit> 
         generation: known.map_or(0, |unit| unit.generation.0),
         restarts: known.map_or(0, |unit| unit.restarts),
         global: known.is_some_and(|unit| unit.requirements.global),
+        fitting: known.filter(|unit| unit.requirements.global).map(|unit| {
+            let machines = view.cluster().machines.iter();
+            machines.filter(|(id, machine)| schedule::fits_alone(&unit.requirements, id, machine)).count() as u64
+        }),
         description: file.map(|file| file.file.description().to_owned()).filter(|text| !text.is_empty()),
         placements,
         waiting: None,
@@ -83,19 +90,22 @@ fn current(placements: &[v2::Placement]) -> v2::State {
     placements.iter().map(reached).min().unwrap_or(v2::State::Inactive)
 }
 
-fn placements(view: &View, name: &UnitName, unit: Option<&Unit>) -> Vec<v2::Placement> {
+fn placements(view: &Picture, name: &UnitName, unit: Option<&Unit>) -> Vec<v2::Placement> {
     let placed: BTreeSet<&MachineId> = view.placed_on(name).collect();
     let reporting: BTreeSet<&MachineId> = view.states_of(name).map(|(machine, _)| machine).collect();
     let one = |machine: &&MachineId| {
         let state = view.states().get(*machine).and_then(|states| states.get(name));
         let is_placed = placed.contains(machine);
+        let lost = lost(view, machine);
         let done = is_placed && unit.zip(state).is_some_and(|(unit, state)| is_done(unit, state));
         v2::Placement {
             machine: machine.to_string(),
-            ip: address(view, machine),
+            ip: view.address(machine).map(str::to_owned),
             placed: is_placed,
             done,
-            state: state.map(|state| unit_state(state, done)),
+            // What a lost machine said last is no news.
+            state: state.filter(|_| lost.is_none()).map(|state| unit_state(state, done)),
+            lost,
         }
     };
     placed.union(&reporting).map(one).collect()
@@ -145,15 +155,79 @@ fn waiting(view: &View, name: &UnitName) -> v2::Waiting {
     }
 }
 
+/// Whether nothing is heard of the machine, and for how long.
+fn lost(view: &Picture, machine: &MachineId) -> Option<v2::Lost> {
+    let since = view.silent_since(machine)?;
+    Some(v2::Lost { silent_ms: clock::now().0.saturating_sub(since.0) })
+}
+
+/// The machines that are present, have orders, or were spoken of by operators.
+pub fn known_machines(view: &View) -> BTreeSet<&MachineId> {
+    let spoken_of = view.cordoned().keys().chain(view.drained().keys()).chain(view.given_up().keys());
+    view.machines().keys().chain(view.cluster().placements.keys()).chain(spoken_of).collect()
+}
+
 /// The machines, by ID.
-pub fn machines(view: &View) -> Vec<v2::Machine> {
+pub fn machines(view: &Picture) -> Vec<v2::Machine> {
     let cluster = view.cluster();
-    let one = |(id, entry): (&MachineId, &fleet_store::registry::MachineEntry)| v2::Machine {
-        id: id.to_string(),
-        ip: address(view, id),
-        metadata: cluster.machines.get(id).map(|machine| machine.metadata.clone()).unwrap_or_default(),
-        version: entry.record.version.clone(),
-        units: cluster.placements.get(id).map_or(0, |placed| placed.len() as u64),
+    let one = |id: &MachineId| {
+        let dynamic = || {
+            let records = view.metadata().get(id).into_iter().flatten();
+            let set = records.filter_map(|(key, record)| match record {
+                MetadataRecord::Set(value) => Some((key.to_string(), value.clone())),
+                MetadataRecord::Removed => None,
+            });
+            set.collect()
+        };
+        let given_up = view.given_up().contains_key(id);
+        v2::Machine {
+            id: id.to_string(),
+            ip: view.address(id).map(str::to_owned),
+            metadata: cluster.machines.get(id).map_or_else(dynamic, |machine| machine.metadata.clone()),
+            version: view.machines().get(id).map_or_else(String::new, |entry| entry.record.version.clone()),
+            units: cluster.placements.get(id).map_or(0, |placed| placed.len() as u64),
+            present: view.machines().contains_key(id),
+            lost: lost(view, id).filter(|_| !given_up),
+            cordoned: view.cordoned().contains_key(id),
+            draining: draining(view, id),
+            given_up,
+        }
     };
-    view.machines().iter().map(one).collect()
+    known_machines(view).into_iter().map(one).collect()
+}
+
+fn draining(view: &View, machine: &MachineId) -> Option<v2::Draining> {
+    let record = view.drained().get(machine)?;
+    Some(v2::Draining { since_ms: record.since.0, max_at_once: record.max_at_once })
+}
+
+/// Whether the brake is on.
+pub fn brake(view: &View) -> Option<v2::Brake> {
+    let brake = view.cluster().brake.as_ref()?;
+    Some(v2::Brake { since_ms: brake.since.0, lost: brake.lost.iter().map(ToString::to_string).collect() })
+}
+
+/// How far the machine is emptied.
+pub fn drain(view: &View, machine: &MachineId) -> v2::DrainProgress {
+    let unit = |(name, step): (UnitName, schedule::DrainStep)| {
+        let (step, to, reason) = match step {
+            schedule::DrainStep::Global => (v2::DrainStep::Stays, None, String::new()),
+            schedule::DrainStep::Stopping => (v2::DrainStep::Stopping, None, String::new()),
+            schedule::DrainStep::Moving { to, failed: false } => (v2::DrainStep::Moving, to, String::new()),
+            schedule::DrainStep::Moving { to, failed: true } => (v2::DrainStep::Failed, to, String::new()),
+            schedule::DrainStep::Queued => (v2::DrainStep::Queued, None, String::new()),
+            schedule::DrainStep::Stuck(explanation) => {
+                let reasons: Vec<String> = explanation.reasons().iter().map(ToString::to_string).collect();
+                (v2::DrainStep::Stuck, None, reasons.join("; "))
+            }
+        };
+        v2::DrainUnit { name: name.to_string(), step, to: to.map(|to| to.to_string()), reason }
+    };
+    v2::DrainProgress {
+        revision: view.revision().0,
+        draining: draining(view, machine),
+        present: view.machines().contains_key(machine),
+        braked: view.cluster().brake.is_some(),
+        units: schedule::explain_drain(view.cluster(), machine).into_iter().map(unit).collect(),
+    }
 }

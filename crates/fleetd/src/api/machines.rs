@@ -3,14 +3,15 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use fleet_api::v2;
-use fleet_core::model::{MachineId, Revision};
-use fleet_store::TxnOutcome;
-use fleet_store::registry::{MetadataKey, ops};
+use fleet_core::model::{DRAIN_MAX_DEFAULT, MachineId, Revision};
+use fleet_store::registry::{CordonRecord, DrainRecord, GivenUpRecord, MetadataKey, ops};
+use fleet_store::{Txn, TxnOutcome};
 
 use super::body::Held;
 use super::problem::{Refused, bad_request, problem, unavailable};
 use super::units::body_of;
 use super::{Api, convert};
+use crate::clock;
 
 /// Longest metadata value in bytes.
 const METADATA_VALUE_MAX: usize = 4_096;
@@ -18,10 +19,72 @@ const METADATA_VALUE_MAX: usize = 4_096;
 /// `GET /machines`.
 pub async fn list(State(api): State<Api>) -> Json<v2::MachineList> {
     let view = api.view.read();
-    Json(v2::MachineList { revision: view.revision().0, machines: convert::machines(&view) })
+    let (revision, brake) = (view.revision().0, convert::brake(&view));
+    Json(v2::MachineList { revision, brake, machines: convert::machines(&view) })
 }
 
-/// `PATCH /machines/ID/metadata`. The ID may be the short one of a machine that is present.
+/// `POST /machines/ID/cordon`.
+pub async fn cordon(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<v2::Changed>, Refused> {
+    let machine = machine_of(&api, &id)?;
+    commit(&api, ops::cordon(&machine, &CordonRecord { since: clock::now() })).await
+}
+
+/// `POST /machines/ID/uncordon`: also no longer drained.
+pub async fn uncordon(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<v2::Changed>, Refused> {
+    commit(&api, ops::uncordon(&machine_of(&api, &id)?)).await
+}
+
+/// `POST /machines/ID/drain`.
+pub async fn drain(State(api): State<Api>, Path(id): Path<String>, body: Held) -> Result<Json<v2::Changed>, Refused> {
+    let v2::DrainRequest { max_at_once } = body_of(&body)?;
+    let max_at_once = max_at_once.unwrap_or(DRAIN_MAX_DEFAULT);
+    if !(1..=v2::DRAIN_MAX).contains(&max_at_once) {
+        let title = format!("max_at_once is {max_at_once}: from 1 to {} units may be on their way", v2::DRAIN_MAX);
+        return Err(bad_request(title).into());
+    }
+    let machine = machine_of(&api, &id)?;
+    commit(&api, ops::drain(&machine, &DrainRecord { since: clock::now(), max_at_once })).await
+}
+
+/// `GET /machines/ID/drain`.
+pub async fn drain_progress(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+) -> Result<Json<v2::DrainProgress>, Refused> {
+    let machine = machine_of(&api, &id)?;
+    Ok(Json(convert::drain(&api.view.read(), &machine)))
+}
+
+/// `POST /machines/ID/give-up`.
+pub async fn give_up(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<v2::Changed>, Refused> {
+    let machine = machine_of(&api, &id)?;
+    let txn = ops::give_up(&machine, &GivenUpRecord { since: clock::now() });
+    match api.store.commit(&txn).await.map_err(|err| unavailable(&err))? {
+        TxnOutcome::Committed(revision) => {
+            api.view.reached(revision).await;
+            Ok(Json(v2::Changed { revision: revision.0 }))
+        }
+        TxnOutcome::Conflict(_) => {
+            let mut problem = problem("machine-present", 409, format!("machine {machine} is present"));
+            problem.hint = Some(
+                "only a machine that is off can be given up; `fleetctl machine drain` empties one that is there, and one \
+                 that is switched off is lost as soon as its agent_ttl is over"
+                    .to_owned(),
+            );
+            Err(problem.into())
+        }
+    }
+}
+
+/// Writes what nothing can conflict with, and answers when the picture shows it.
+async fn commit(api: &Api, txn: Txn) -> Result<Json<v2::Changed>, Refused> {
+    let outcome = api.store.commit(&txn).await.map_err(|err| unavailable(&err))?;
+    let (TxnOutcome::Committed(revision) | TxnOutcome::Conflict(revision)) = outcome;
+    api.view.reached(revision).await;
+    Ok(Json(v2::Changed { revision: revision.0 }))
+}
+
+/// `PATCH /machines/ID/metadata`. The ID may be the short one; the machine need not be present.
 pub async fn patch_metadata(
     State(api): State<Api>,
     Path(id): Path<String>,
@@ -68,10 +131,11 @@ pub async fn set_metadata(api: &Api, changes: &[MetadataChange]) -> Result<Revis
 
 fn machine_of(api: &Api, id: &str) -> Result<MachineId, Refused> {
     let view = api.view.read();
-    let named: Vec<&MachineId> = view.machines().keys().filter(|machine| machine.is_named_by(id)).collect();
+    let known = convert::known_machines(&view).into_iter();
+    let named: Vec<&MachineId> = known.filter(|machine| machine.is_named_by(id)).collect();
     match named[..] {
         [machine] => Ok(machine.clone()),
-        [] => Err(problem("unknown-machine", 404, format!("machine {id} is not present")).into()),
+        [] => Err(problem("unknown-machine", 404, format!("there is no machine {id}")).into()),
         _ => Err(bad_request(format!("{id} names {} machines: give the whole ID", named.len())).into()),
     }
 }

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::convert;
 use super::problem::problem;
-use crate::view::{Changes, Listener, SharedView};
+use crate::view::{Changes, Listener, Picture, SharedView};
 
 /// How long a unit waits, or its reasons are old, before they are worked out. An engine at work has placed it by then; a person
 /// does not notice.
@@ -93,7 +93,7 @@ impl Follow {
                 lines = listener.next(|view, changes| {
                     let (changed, reasons_changed) = match changes {
                         Changes::Everything => (all(view, names.as_ref()), true),
-                        Changes::Keys(keys) => concerned(&keys, names.as_ref()),
+                        Changes::Keys(keys) => concerned(view, &keys, names.as_ref()),
                     };
                     if reasons_changed {
                         reasons.all_stale();
@@ -139,7 +139,7 @@ impl Reasons {
     }
 
     /// Works out the reasons of some stale units; gives the lines of those whose reasons are other ones.
-    fn go(&mut self, view: &View) -> String {
+    fn go(&mut self, view: &Picture) -> String {
         let begun = Instant::now();
         let mut lines = String::new();
         for _ in 0..REASONS_AT_ONCE {
@@ -179,7 +179,7 @@ fn all(view: &View, names: Option<&BTreeSet<UnitName>>) -> BTreeSet<UnitName> {
 }
 
 /// The units of this watch that a change of these keys shows in, and whether the reasons of all that wait may be others.
-fn concerned(keys: &BTreeSet<Key>, names: Option<&BTreeSet<UnitName>>) -> (BTreeSet<UnitName>, bool) {
+fn concerned(view: &View, keys: &BTreeSet<Key>, names: Option<&BTreeSet<UnitName>>) -> (BTreeSet<UnitName>, bool) {
     let mut changed = BTreeSet::new();
     let mut reasons_changed = false;
     for key in keys {
@@ -191,7 +191,13 @@ fn concerned(keys: &BTreeSet<Key>, names: Option<&BTreeSet<UnitName>>) -> (BTree
                 changed.insert(name.clone());
                 reasons_changed = true;
             }
-            Key::Machine(_) | Key::Metadata(..) | Key::Cordon(_) | Key::Drain(_) | Key::GivenUp(_) | Key::Brake => {
+            Key::Machine(id) => {
+                // It is lost or back, and so is what it has.
+                let placed = view.cluster().placements.get(id).into_iter().flatten();
+                changed.extend(placed.map(|(name, _)| name.clone()));
+                reasons_changed = true;
+            }
+            Key::Metadata(..) | Key::Cordon(_) | Key::Drain(_) | Key::GivenUp(_) | Key::Brake => {
                 reasons_changed = true;
             }
             Key::File(_) | Key::Leader => (),
@@ -203,7 +209,7 @@ fn concerned(keys: &BTreeSet<Key>, names: Option<&BTreeSet<UnitName>>) -> (BTree
     }
 }
 
-fn lines(view: &View, names: BTreeSet<UnitName>, reasons: &mut Reasons) -> String {
+fn lines(view: &Picture, names: BTreeSet<UnitName>, reasons: &mut Reasons) -> String {
     let mut lines = String::new();
     for name in names {
         let mut unit = convert::unit(view, &name, convert::Reasons::Left);

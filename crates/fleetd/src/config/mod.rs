@@ -15,6 +15,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use fleet_core::engine::EngineConfig;
+
 pub use api::{ApiLimits, ConnectionLimits};
 pub use keys::{KEYS, Key, RELOADED, Role};
 pub use machines::{MachineConfig, MachinesError, SystemdAt};
@@ -28,6 +30,17 @@ const AGENT_TTL_MIN: Duration = Duration::from_secs(3);
 
 /// Longest `agent_ttl`: nobody waits that long for a lost machine, and the guard takes no longer one for true.
 const AGENT_TTL_MAX: Duration = crate::guard::deadline::AHEAD_MAX;
+
+/// Shortest and longest `loss_grace`. Shorter, and a `fleetd` that is replaced by a newer one just after its lease has run
+/// out moves units; longer, and it is no patience any more but a machine to be cordoned.
+const LOSS_GRACE: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 60 * 60);
+
+/// Shortest and longest `leader_ttl`: etcd's leases count in seconds and are no shorter than two, and two renewals must fit
+/// in; while nobody leads, nothing is placed.
+const LEADER_TTL: std::ops::RangeInclusive<Duration> = Duration::from_secs(3)..=Duration::from_secs(600);
+
+/// Most machines in `brake_min`: more than any cluster has.
+const BRAKE_MIN_MAX: u64 = 100_000;
 
 /// All that `fleetd` needs to know at its start.
 #[derive(Clone, Debug)]
@@ -46,6 +59,10 @@ pub struct Config {
     pub machines: Vec<MachineConfig>,
     /// How long a machine may be silent before it counts as lost.
     pub agent_ttl: Duration,
+    /// How patient the engine is with machines that are lost.
+    pub losses: EngineConfig,
+    /// How long the lead outlives its leader's last sign of life.
+    pub leader_ttl: Duration,
     /// Over how many slices units are spread.
     pub slices: u32,
     /// Never lead.
@@ -254,6 +271,18 @@ impl Settings {
                 }
                 Ok(ttl)
             })?,
+            losses: EngineConfig {
+                grace_ms: self.read("loss_grace", |text| {
+                    let grace = value::duration_in(text, LOSS_GRACE)?;
+                    Ok(u64::try_from(grace.as_millis()).expect("the range fits"))
+                })?,
+                brake_share: self.read("brake_share", value::share)?,
+                brake_min: self.read("brake_min", |text| {
+                    value::number(text, 0..=BRAKE_MIN_MAX).map(|n| usize::try_from(n).expect("the range fits"))
+                })?,
+                ..EngineConfig::default()
+            },
+            leader_ttl: self.read("leader_ttl", |text| value::duration_in(text, LEADER_TTL))?,
             slices: self.read("slices", |text| {
                 value::number(text, 0..=1_024).map(|n| u32::try_from(n).expect("the range fits"))
             })?,
@@ -395,6 +424,16 @@ mod tests {
     }
 
     #[test]
+    fn the_engine_is_as_patient_as_it_is_told() {
+        let config = settings("", &[], &[]).expect("a config");
+        assert_eq!((config.losses, config.leader_ttl.as_secs()), (EngineConfig::default(), 10));
+        let text = "loss_grace=1m\nbrake_share=0.25\nbrake_min=5\nleader_ttl=4s";
+        let config = settings(text, &[], &[]).expect("a config");
+        let losses = EngineConfig { grace_ms: 60_000, brake_share: 0.25, brake_min: 5, ..EngineConfig::default() };
+        assert_eq!((config.losses, config.leader_ttl.as_secs()), (losses, 4));
+    }
+
+    #[test]
     fn wrong_values_name_key_value_and_source() {
         type Row<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str);
         let rows: &[Row<'_>] = &[
@@ -445,6 +484,14 @@ mod tests {
             ("api_header_timeout=1ms", &[], "api_header_timeout = `1ms` (FILE, line 1): at least 1 s"),
             ("api_idle_timeout=25h", &[], "api_idle_timeout = `25h` (FILE, line 1): at most 24 h"),
             ("api_body_timeout=0s", &[], "api_body_timeout = `0s` (FILE, line 1): at least 1 s"),
+            ("loss_grace=500ms", &[], "loss_grace = `500ms` (FILE, line 1): from 1 s to 86400 s"),
+            ("leader_ttl=1h", &[], "leader_ttl = `1h` (FILE, line 1): from 3 s to 600 s"),
+            (
+                "brake_share=50",
+                &[],
+                "brake_share = `50` (FILE, line 1): write a number from 0 to 1, such as `0.5` for half",
+            ),
+            ("brake_min=-1", &[], "brake_min = `-1` (FILE, line 1): write a whole number from 0 to 100000"),
             ("store=mongo", &[], "store = `mongo` (FILE, line 1): write `embedded` or `etcd`"),
             ("systemd_socket=/x", &[], "systemd_socket = `/x` (FILE, line 1): unit_directory is needed, too"),
             ("nonsense", &[], "configuration file FILE, line 1: `nonsense` has no `=`; write `key = value`"),

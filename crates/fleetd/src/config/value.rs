@@ -18,6 +18,21 @@ pub fn number(text: &str, range: std::ops::RangeInclusive<u64>) -> Result<u64, S
     text.parse().ok().filter(|number| range.contains(number)).ok_or_else(wanted)
 }
 
+/// A share, as a number from 0 to 1.
+pub fn share(text: &str) -> Result<f64, String> {
+    let share = text.parse().ok().filter(|share: &f64| (0.0..=1.0).contains(share));
+    share.ok_or_else(|| "write a number from 0 to 1, such as `0.5` for half".to_owned())
+}
+
+/// A duration within bounds.
+pub fn duration_in(text: &str, range: std::ops::RangeInclusive<Duration>) -> Result<Duration, String> {
+    let duration = duration(text)?;
+    if !range.contains(&duration) {
+        return Err(format!("from {} s to {} s", range.start().as_secs(), range.end().as_secs()));
+    }
+    Ok(duration)
+}
+
 /// A duration as Go writes it: `30s`, `1m30s`, `1.5h`, `500ms`. The unit is required.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || "write a duration with its unit, such as `30s`, `1m30s` or `500ms`".to_owned();
@@ -92,6 +107,10 @@ mod tests {
         for text in ["", "0", "65536", "-1", "abc", "1.0"] {
             assert!(number(text, 1..=65_535).is_err(), "{text}");
         }
+        for text in ["", "x", "-0.1", "1.1", "NaN", "50%"] {
+            assert!(share(text).is_err(), "{text}");
+        }
+        assert_eq!((share("0"), share("0.75"), share("1")), (Ok(0.0), Ok(0.75), Ok(1.0)));
         assert_eq!((boolean("true"), boolean("F")), (Ok(true), Ok(false)));
         assert!(boolean("maybe").is_err() && boolean("").is_err());
     }

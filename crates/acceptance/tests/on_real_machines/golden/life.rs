@@ -362,10 +362,11 @@ fn global_units() {
             exit 0
             --- stdout
             UNIT	HASH	DSTATE	STATE	TARGET
-            all.service	dbeac37	launched	-	global
+            all.service	dbeac37	launched	3 of 3	global
             $ fleetctl status all | grep -v -e Memory: -e Tasks: -e CPU: -e CGroup: -e ─
             exit 0
             --- stdout
+            all.service is global: on 3 of 3 machines that fit
             all.service on <m1>.../<m1-ip>:
             ● all.service - Everywhere
                  Loaded: loaded (/run/user/0/systemd/user/all.service; static)

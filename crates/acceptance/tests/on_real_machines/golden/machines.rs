@@ -20,10 +20,10 @@ fn machines() {
             $ fleetctl list-machines
             exit 0
             --- stdout
-            MACHINE	IP	METADATA
-            <m1>...	<m1-ip>	disk=ssd
-            <m2>...	<m2-ip>	disk=hdd
-            <m3>...	<m3-ip>	-
+            MACHINE	IP	METADATA	STATE
+            <m1>...	<m1-ip>	disk=ssd	present
+            <m2>...	<m2-ip>	disk=hdd	present
+            <m3>...	<m3-ip>	-	present
             $ fleetctl list-machines -l --fields=metadata,machine --no-legend
             exit 0
             --- stdout
@@ -62,7 +62,7 @@ fn metadata_comes_and_goes() {
             $ fleetctl list-machines --no-legend
             exit 0
             --- stdout
-            <m1>...	<m1-ip>	disk=ssd,rack=7
+            <m1>...	<m1-ip>	disk=ssd,rack=7	present
             $ fleetctl machine remove-metadata <m1> rack disk
             exit 0
             --- stderr
@@ -70,7 +70,7 @@ fn metadata_comes_and_goes() {
             $ fleetctl list-machines --no-legend
             exit 0
             --- stdout
-            <m1>...	<m1-ip>	-
+            <m1>...	<m1-ip>	-	present
         "#]],
     );
 }
