@@ -79,7 +79,7 @@ pub enum Command {
     Cat(Cat),
     /// Say how units are: systemctl's status, or why a unit waits; without a unit: the cluster at a glance
     Status(Status),
-    /// Print a unit's journal
+    /// Print the journals of units, on all their machines
     Journal(Journal),
     /// List units as their machines' systemds see them
     ListUnits(ListUnits),
@@ -246,15 +246,15 @@ pub struct Journal {
     /// Go on with new lines as they come
     #[arg(short, long, alias = "f")]
     pub follow: bool,
-    /// journalctl's output mode
+    /// journalctl's output mode; of several units or machines `short`, `cat` or `json`
     #[arg(short, long, value_name = "MODE", default_value = "short")]
     pub output: String,
-    /// On which machine, for a unit that is on several: its ID or the beginning of it
+    /// Only on this machine: its ID or the beginning of it
     #[arg(long, value_name = "ID")]
     pub machine: Option<String>,
-    /// The unit
-    #[arg(value_name = "UNIT")]
-    pub unit: String,
+    /// Unit names or quoted globs; the lines of all are put in the order of time
+    #[arg(value_name = "UNIT", required = true)]
+    pub units: Vec<String>,
 }
 
 /// How to print a table.

@@ -100,8 +100,8 @@ pub enum CommandError {
     DrainInterrupted { machine: String, how: Interruption },
     #[error("Unit {name} does not appear to be {what}.")]
     NotPlaced { name: String, what: &'static str, state: v2::State },
-    #[error("Unit {name} is on {n} machines", n = machines.len())]
-    SeveralMachines { name: String, machines: Vec<String> },
+    #[error("output mode `{mode}` is for one unit on one machine; there are {n} journals")]
+    JournalMode { mode: String, n: usize },
     #[error("no machine `{given}`")]
     NoMachine { given: String, known: Vec<String> },
     #[error("`{given}` fits {n} machines", n = machines.len())]
@@ -276,9 +276,7 @@ impl CommandError {
             CommandError::NotPlaced { name, .. } => {
                 format!("it waits for a machine; `fleetctl status {name}` says why")
             }
-            CommandError::SeveralMachines { machines, .. } => {
-                format!("say which with `--machine`: {}", machines.join(", "))
-            }
+            CommandError::JournalMode { .. } => "use `short`, `cat` or `json`, or name one with `--machine`".to_owned(),
             CommandError::NoMachine { known, .. } if known.is_empty() => "no machine is present".to_owned(),
             CommandError::NoMachine { known, .. } => format!("these are there: {}", known.join(", ")),
             CommandError::AmbiguousMachine { machines, .. } => format!("write more of the ID: {}", machines.join(", ")),

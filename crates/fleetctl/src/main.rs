@@ -2,7 +2,7 @@
 //!
 //! A command reads its arguments, asks the API, waits if it has to, and prints. What is decided is decided by pure functions:
 //! what an argument means (`names`), which change to ask for (`create`), whether a unit is as asked for (`wait`), how things look
-//! (`render`). The rest (`commands`) only carries out.
+//! (`render`), how journals become one (`journal`). The rest (`commands`) only carries out.
 //!
 //! Absent here: the store, systemd, and every decision about placement; all of it is behind the API.
 //!
@@ -17,6 +17,7 @@ mod exit;
 #[cfg(test)]
 mod fixture;
 mod flags;
+mod journal;
 mod names;
 mod render;
 mod settings;

@@ -72,6 +72,32 @@ fn any_fleetd_tells_status_and_journal_of_every_machine() {
     }
 }
 
+#[test]
+fn the_journals_of_several_machines_are_one() {
+    let mut world = World::on_etcd(3);
+    let desks = desks(&mut world);
+    // It lives on, so that journald has the time to learn whose lines these are.
+    let says = "for n in 1 2 3; do echo %i says $n; sleep 0.2; done; sleep infinity";
+    desks[0].write("say@.service", &format!("[Service]\nExecStart=/bin/sh -c \"{says}\"\n"));
+    desks[0].ok("fleetctl start say@a say@b say@c");
+    // It ends with the ninth line, which it reaches only if all three are followed.
+    let followed = desks[1].ok("fleetctl journal -f -n 100 'say@*' | grep --line-buffered --max-count=9 says");
+    for unit in ["a", "b", "c"] {
+        for number in [1, 2, 3] {
+            let line = format!("say@{unit}.service sh[");
+            let said = followed.lines().find(|text| text.ends_with(&format!("{unit} says {number}")));
+            assert!(said.is_some_and(|text| text.contains(&line)), "{unit} {number}: {followed}");
+        }
+    }
+    let sorted = "grep -o '\"__REALTIME_TIMESTAMP\":\"[0-9]*' | sort --check";
+    desks[2].ok(&format!("set -o pipefail; fleetctl journal -n 100 -o json 'say@*' | {sorted}"));
+    assert_eq!(desks[2].ok("fleetctl journal -n 4 -o cat 'say@*'").lines().count(), 4);
+    desks[2].fails(1, "fleetctl journal -o verbose 'say@*'");
+    // What cannot be read does not keep the others from being read.
+    let partly = desks[2].fails(4, "fleetctl journal -n 100 -o cat say@a say@b nothing");
+    assert!(partly.stdout.contains("a says 3") && partly.stdout.contains("b says 3"), "{partly}");
+}
+
 /// One of them is gone for good: its machine is lost, and its units do what their files say.
 #[test]
 fn a_machine_whose_fleetd_is_gone_is_lost() {

@@ -47,7 +47,7 @@ fn root() {
               cat              Print a unit's file
               status           Say how units are: systemctl's status, or why a unit waits; without a unit: the
                                cluster at a glance
-              journal          Print a unit's journal
+              journal          Print the journals of units, on all their machines
               list-units       List units as their machines' systemds see them
               list-unit-files  List the units that the cluster knows
               list-machines    List the machines: which are there, lost, cordoned or drained
@@ -315,22 +315,22 @@ fn journal() {
     check(
         "journal",
         expect![[r#"
-        Print a unit's journal
+            Print the journals of units, on all their machines
 
-        Usage: fleetctl journal [OPTIONS] <UNIT>
+            Usage: fleetctl journal [OPTIONS] <UNIT>...
 
-        Arguments:
-          <UNIT>  The unit
+            Arguments:
+              <UNIT>...  Unit names or quoted globs; the lines of all are put in the order of time
 
-        Options:
-          -n, --lines <N>      How many of the last lines [default: 10]
-          -f, --follow         Go on with new lines as they come
-          -o, --output <MODE>  journalctl's output mode [default: short]
-              --machine <ID>   On which machine, for a unit that is on several: its ID or the beginning of
-                               it
+            Options:
+              -n, --lines <N>      How many of the last lines [default: 10]
+              -f, --follow         Go on with new lines as they come
+              -o, --output <MODE>  journalctl's output mode; of several units or machines `short`, `cat` or
+                                   `json` [default: short]
+                  --machine <ID>   Only on this machine: its ID or the beginning of it
 
-        Global options: ...
-    "#]],
+            Global options: ...
+        "#]],
     );
 }
 
