@@ -5,7 +5,8 @@
 //! the two against each other.
 //!
 //! Reading order: [`Event`], [`Effect`] and [`Plan`], then `planner` (the rounds), `settle`, `moves`, `waiting` (the
-//! three steps), `loss` (machines that are absent), `picture` (what is believed, and what a change makes dirty), `patterns` and `load` (the indexes),
+//! three steps), `loss` (machines that are absent), `standing` (what that, drains and reports allow), `picture` (what is
+//! believed, and what a change makes dirty), `patterns` and `load` (the indexes),
 //! `journal` (from changes to writes).
 
 mod event;
@@ -19,6 +20,7 @@ mod plan;
 mod planner;
 mod settle;
 mod slots;
+mod standing;
 mod waiting;
 
 pub use event::{Delta, Effect, Event};

@@ -12,7 +12,7 @@ use super::load::{LoadIndex, Rank};
 use super::patterns::{Crowd, Marks, Patterns};
 use super::slots::{Slot, Slots};
 use super::{Delta, PlacementWrite};
-use crate::model::{Absence, Cluster, Drain, Machine, MachineId, Placement, Report, TargetState, Unit};
+use crate::model::{Absence, Cluster, Machine, MachineId, Placement, Report, TargetState, Unit};
 use crate::schedule::fits_alone;
 use crate::unit::{Form, Glob, Requirements, UnitName, WhenIsolated};
 
@@ -29,11 +29,11 @@ pub(super) struct Picture {
     pub(super) patterns: Patterns,
     pub(super) load: LoadIndex,
     /// The machines that have orders and are not present.
-    absent: BTreeSet<Slot>,
+    pub(super) absent: BTreeSet<Slot>,
     /// What machines have reported.
-    reports: BTreeMap<MachineId, BTreeMap<UnitName, Report>>,
+    pub(super) reports: BTreeMap<MachineId, BTreeMap<UnitName, Report>>,
     /// Whether the brake is on: then nothing is moved from drained machines either.
-    is_braked: bool,
+    pub(super) is_braked: bool,
     /// The wanted global units.
     pub(super) globals: BTreeSet<Slot>,
     /// Units that no machine could take when they were last tried.
@@ -182,127 +182,6 @@ impl Picture {
             Delta::Reported { machine, name, report } => self.set_report(machine, name, report),
             // It is not the picture that counts the time.
             Delta::GivenUpChanged { .. } | Delta::BrakeChanged { .. } => (),
-        }
-    }
-
-    /// The machines that have orders and are not present, and whether ordinary units are placed on them.
-    pub(super) fn absent_machines(&self) -> BTreeMap<MachineId, bool> {
-        let is_placed = |(unit, order): (&Slot, &Placement)| !order.leaving && self.units[*unit].kind == Kind::Ordinary;
-        let absent = self.absent.iter().map(|&slot| &self.machines[slot]);
-        absent.map(|host| (host.id.clone(), host.units.iter().any(is_placed))).collect()
-    }
-
-    pub(super) fn n_present(&self) -> usize {
-        self.load.len()
-    }
-
-    /// Says how long an absent machine has been away.
-    pub(super) fn set_absence(&mut self, id: &MachineId, absence: Absence) {
-        let Some(&slot) = self.machine_slots.get(id) else { return };
-        let host = &mut self.machines[slot];
-        if host.absence != absence {
-            host.absence = absence;
-            self.touch_all_on(slot);
-        }
-    }
-
-    /// Says whether the brake is on.
-    pub(super) fn set_braked(&mut self, is_braked: bool) {
-        if self.is_braked == is_braked {
-            return;
-        }
-        self.is_braked = is_braked;
-        let is_drained = |row: &MachineRow| row.machine.as_ref().is_some_and(|machine| machine.draining.is_some());
-        let drained: Vec<Slot> =
-            self.machines.iter().filter(|(_, row)| is_drained(row)).map(|(slot, _)| slot).collect();
-        for machine in drained {
-            self.touch_all_on(machine);
-        }
-    }
-
-    /// How the machine is drained, if it is and that is not held up by the brake.
-    pub(super) fn drain_of(&self, machine: Slot) -> Option<Drain> {
-        self.machines[machine].machine.as_ref()?.draining.filter(|_| !self.is_braked)
-    }
-
-    /// What the machine has may be held there or not: each unit of it has to be looked at again.
-    fn touch_all_on(&mut self, machine: Slot) {
-        self.dirty.machines.insert(machine);
-        let units: Vec<Slot> = self.machines[machine].units.keys().copied().collect();
-        for unit in units {
-            self.dirty.units.insert(unit);
-            self.touch_neighbors(unit);
-        }
-    }
-
-    /// Whether the unit is placed on the machine; a leaving order is no placement.
-    pub(super) fn is_on(&self, unit: Slot, machine: Slot) -> bool {
-        self.units[unit].on.contains(&machine)
-    }
-
-    /// Whether the unit is to be placed: because it is not, or because its machine has been absent for too long or is drained.
-    pub(super) fn waits(&self, unit: Slot) -> bool {
-        let row = &self.units[unit];
-        let is_released = |machine: &Slot| {
-            let host = &self.machines[*machine];
-            match host.absence {
-                _ if host.machine.is_some() => self.drain_of(*machine).is_some(),
-                Absence::Held => false,
-                Absence::StopHeld => row.keeps(),
-                Absence::Gone | Absence::GivenUp => true,
-            }
-        };
-        row.kind == Kind::Ordinary && row.on.iter().all(is_released)
-    }
-
-    /// Whether the present order about the unit is carried out where it is placed.
-    pub(super) fn is_up(&self, unit: Slot) -> bool {
-        let row = &self.units[unit];
-        row.on.iter().any(|&machine| {
-            let report = self.report(unit, machine).filter(|report| report.is_up);
-            report.zip(row.unit.as_ref()).is_some_and(|(report, unit)| unit.generation <= report.done)
-        })
-    }
-
-    /// Whether the present order about the unit was carried out where it is placed, well or not.
-    pub(super) fn is_done(&self, unit: Slot) -> bool {
-        let row = &self.units[unit];
-        row.on.iter().any(|&machine| {
-            self.report(unit, machine)
-                .zip(row.unit.as_ref())
-                .is_some_and(|(report, unit)| unit.generation <= report.done)
-        })
-    }
-
-    /// Whether the unit, which may not run twice, must be taken to run on that machine still: it was told to stop there, and
-    /// has not said that it has; or the machine is absent and has not had the time for it.
-    pub(super) fn is_stopping(&self, unit: Slot, machine: Slot) -> bool {
-        let host = &self.machines[machine];
-        let Some(order) = host.units.get(&unit).filter(|order| order.is_stop()) else { return false };
-        let has_stopped = |report: &Report| report.is_stopped && order.generation <= report.done;
-        !self.units[unit].keeps()
-            && match host.absence {
-                _ if host.machine.is_some() => !self.report(unit, machine).is_some_and(has_stopped),
-                Absence::Held | Absence::StopHeld => true,
-                Absence::Gone | Absence::GivenUp => false,
-            }
-    }
-
-    fn report(&self, unit: Slot, machine: Slot) -> Option<&Report> {
-        self.reports.get(&self.machines[machine].id)?.get(&self.units[unit].name)
-    }
-
-    fn set_report(&mut self, machine: MachineId, name: UnitName, report: Option<Report>) {
-        if let Some(unit) = self.unit_slots.get(&name) {
-            self.dirty.machines.extend(&self.units[*unit].leaving);
-        }
-        let units = self.reports.entry(machine.clone()).or_default();
-        match report {
-            Some(report) => units.insert(name, report),
-            None => units.remove(&name),
-        };
-        if units.is_empty() {
-            self.reports.remove(&machine);
         }
     }
 
@@ -653,12 +532,6 @@ impl Picture {
         }
         // Should the new placement be up already, the next round takes the leaving order away.
         self.dirty.machines.insert(machine);
-    }
-
-    /// Whether the unit may not run twice and is placed on a machine that is there to stop it.
-    pub(super) fn must_stop_first(&self, unit: Slot) -> bool {
-        let row = &self.units[unit];
-        !row.keeps() && row.on.iter().any(|&machine| self.machines[machine].machine.is_some())
     }
 
     /// The write that makes the store's placement equal to the picture's.
