@@ -1,4 +1,4 @@
-//! Chores: `cargo xtask demo`, `cargo xtask test`, `cargo xtask bench`.
+//! Chores: `cargo xtask demo`, `cargo xtask test`, `cargo xtask sim`, `cargo xtask bench`.
 //!
 //! Each installs what it needs and the machine lacks, so nothing has to be typed before it.
 
@@ -6,6 +6,7 @@ mod bench;
 mod demo;
 mod run;
 mod setup;
+mod sim;
 mod test;
 
 use std::process::ExitCode;
@@ -36,6 +37,8 @@ enum Chore {
         #[arg(long, value_name = "WHICH", num_args = 0..=1, default_missing_value = "all")]
         machines: Option<test::Machines>,
     },
+    /// Simulate whole clusters with faults, one for each seed; `cargo xtask test` runs the first 300.
+    Sim(sim::Args),
     /// Measure, as ratios to a floor that is taken in the same run.
     Bench(bench::Args),
 }
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
         Chore::Demo => demo::run(),
         Chore::DemoSteps => demo::steps(),
         Chore::Test { quick, machines } => test::run(quick, machines),
+        Chore::Sim(args) => sim::run(&args),
         Chore::Bench(args) => bench::run(&args),
     };
     match done {

@@ -22,8 +22,6 @@ pub enum Bug {
     RenewalAssumed,
     /// The agent takes placements that it could not read for none.
     UnreadIsNone,
-    /// The agent takes a look at the machine that failed for one that saw nothing.
-    UnseenIsNone,
     /// A new `fleetd` knows nothing of what the last one carried out.
     ReceiptsIgnored,
     /// A new `fleetd` restarts what it finds running.

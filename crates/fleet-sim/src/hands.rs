@@ -50,7 +50,6 @@ impl Hands {
     async fn spoil_look(&self, look: Result<Look, ManagerError>) -> Result<Look, ManagerError> {
         let is_first = !self.has_looked.swap(true, Ordering::Relaxed);
         match (look, self.life.world.bug) {
-            (Err(_), Some(Bug::UnseenIsNone)) => Ok(Look::default()),
             (Ok(mut look), Some(Bug::ReceiptsIgnored)) => {
                 look.files.iter_mut().for_each(|(_, receipt)| *receipt = None);
                 Ok(look)

@@ -3,12 +3,15 @@
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use fleet_core::model::Timestamp;
 use tokio::time::Instant;
 
 /// The lines of one run. Clones share them.
 #[derive(Clone, Debug)]
 pub(crate) struct Trace {
     origin: Instant,
+    /// What the daemons' clocks showed then.
+    origin_at: Timestamp,
     /// `None` if nobody wants to read it: then no line is made.
     lines: Option<Arc<Mutex<Vec<String>>>>,
 }
@@ -16,7 +19,7 @@ pub(crate) struct Trace {
 impl Trace {
     /// A trace that begins now; an empty one if it is not wanted.
     pub(crate) fn new(wanted: bool) -> Trace {
-        Trace { origin: Instant::now(), lines: wanted.then(Arc::default) }
+        Trace { origin: Instant::now(), origin_at: fleetd::clock::now(), lines: wanted.then(Arc::default) }
     }
 
     /// Milliseconds since the beginning.
@@ -61,11 +64,26 @@ struct Log(Trace);
 
 impl Write for Log {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.say("log", || String::from_utf8_lossy(bytes).trim().to_owned());
+        self.0.say("log", || since_begin(String::from_utf8_lossy(bytes).trim(), self.0.origin_at));
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// The line with its moments (`Timestamp(1790000000000)`) counted from the beginning: so they can be compared with the other
+/// lines, and with those of another run.
+fn since_begin(line: &str, begin: Timestamp) -> String {
+    const MARK: &str = "Timestamp(";
+    let mut parts = line.split(MARK);
+    let mut counted = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (number, rest) = part.split_at(part.find(')').unwrap_or_default());
+        let at_ms: Option<u64> = number.parse().ok();
+        let since = at_ms.map_or(number.to_owned(), |at_ms| at_ms.saturating_sub(begin.0).to_string());
+        counted.extend([MARK, &since, rest]);
+    }
+    counted
 }
