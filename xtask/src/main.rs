@@ -37,7 +37,7 @@ enum Chore {
         #[arg(long, value_name = "WHICH", num_args = 0..=1, default_missing_value = "all")]
         machines: Option<test::Machines>,
     },
-    /// Simulate whole clusters with faults, one for each seed; `cargo xtask test` runs the first 300.
+    /// Simulate whole clusters with faults, one for each seed; `cargo xtask test` runs the first 200.
     Sim(sim::Args),
     /// Measure, as ratios to a floor that is taken in the same run.
     Bench(bench::Args),

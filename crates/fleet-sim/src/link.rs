@@ -94,8 +94,6 @@ impl Link {
         let mut spoiled = txn.clone();
         match self.0.world.bug {
             Some(Bug::NoFence) => spoiled.guards.retain(|guard| !is_fence(guard)),
-            Some(Bug::NoGuards) if of_engine => spoiled.guards.retain(is_fence),
-            Some(Bug::FilesCollectedUnguarded) if of_engine && all_in("files/") => spoiled.guards.retain(is_fence),
             Some(Bug::TornPlans) if of_engine && all_in("placements/") => {
                 let guards: Vec<Guard> = txn.guards.iter().filter(|guard| is_fence(guard)).cloned().collect();
                 let one = |write: &Write| Txn { guards: guards.clone(), writes: vec![write.clone()] };

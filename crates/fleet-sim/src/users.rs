@@ -76,7 +76,8 @@ fn state(target: TargetState) -> v2::State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     Done,
-    Refused,
+    /// It was refused, or is so already, for all that the daemon knows, which may be behind.
+    NotWritten,
     /// No answer, or that nothing is known.
     Unknown,
 }
@@ -115,7 +116,7 @@ impl Ledger {
             }
             Answer::Done => *possible = after,
             Answer::Unknown => possible.extend(after),
-            Answer::Refused => (),
+            Answer::NotWritten => (),
         }
         Ok(())
     }

@@ -138,7 +138,7 @@ impl Judge {
             if let Err(why) = self.is_ordered(host, unit, verb, process.since, receipt.as_ref()) {
                 self.object(now_ms, why);
             } else if verb == Verb::Stop
-                && let Err(why) = self.leaves_a_copy(host, unit, process.since)
+                && let Err(why) = self.leaves_a_copy(host, unit, process.since, receipt.as_ref())
             {
                 self.object(now_ms, why);
             }
@@ -181,7 +181,13 @@ impl Judge {
     }
 
     /// Whether another copy runs, if the unit was wanted all the time as it is.
-    fn leaves_a_copy(&self, host: usize, unit: &UnitName, since: Revision) -> Result<(), String> {
+    fn leaves_a_copy(
+        &self,
+        host: usize,
+        unit: &UnitName,
+        since: Revision,
+        receipt: Option<&Receipt>,
+    ) -> Result<(), String> {
         let family = Family::of(unit);
         let machine = &self.machines[host];
         let Some(Some(wish)) = self.wishes.get(unit).and_then(|history| history.last()).map(|(_, wish)| wish) else {
@@ -192,7 +198,9 @@ impl Judge {
                 before.target != TargetState::Launched || before.hash != wish.hash || before.restarts != wish.restarts
             })
         };
-        let changed = stood_since(self.wishes.get(unit), since, is_other);
+        // What runs may be of an older order than the one that stood when it was begun.
+        let is_old = receipt.is_some_and(|receipt| receipt.hash != wish.hash);
+        let changed = is_old || stood_since(self.wishes.get(unit), since, is_other);
         // One that ran there since, and ended by a fault of its machine or its own, was up when it was asked for.
         let ran_elsewhere =
             self.ran_until.iter().any(|((on, other), until)| *on != host && other == unit && since <= *until);

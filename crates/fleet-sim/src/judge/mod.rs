@@ -38,6 +38,8 @@ pub(crate) struct Judge {
     authors: BTreeMap<Revision, Who>,
     leader: Option<Who>,
     presence: BTreeMap<MachineId, Presence>,
+    /// Who announced each machine last.
+    announced: BTreeMap<MachineId, Who>,
     orders: BTreeMap<(MachineId, UnitName), History<Placement>>,
     wishes: BTreeMap<UnitName, History<UnitRecord>>,
     processes: BTreeMap<(usize, UnitName), Process>,
@@ -73,6 +75,7 @@ impl Judge {
             authors: BTreeMap::new(),
             leader: None,
             presence: BTreeMap::new(),
+            announced: BTreeMap::new(),
             orders: BTreeMap::new(),
             wishes: BTreeMap::new(),
             processes: BTreeMap::new(),

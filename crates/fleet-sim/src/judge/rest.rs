@@ -10,22 +10,25 @@ use fleet_store::registry::UnitRecord;
 use super::Judge;
 use crate::units::Family;
 use crate::users::Ledger;
-use crate::world::Host;
+use crate::world::{Host, Who};
 
 impl Judge {
     /// What is not as it has to be at rest; empty if all is well.
-    pub(crate) fn unrest(&self, hosts: &[Host], boot_ids: &[String], ledger: &Ledger) -> Vec<String> {
+    pub(crate) fn unrest(&self, hosts: &[Host], daemons: &[Option<Who>], ledger: &Ledger) -> Vec<String> {
         let mut found = ledger.contradictions(&self.view);
         found.extend(check::invariants(self.view.cluster()).iter().map(ToString::to_string));
         let plan = check::plan(self.view.cluster());
         if !plan.is_empty() {
             found.push(format!("there is something to plan: {plan:?}"));
         }
-        for (host, boot_id) in hosts.iter().zip(boot_ids) {
-            let present = self.view.machines().get(&host.id).map(|entry| &entry.record.boot_id);
-            if present != Some(boot_id) {
-                found.push(format!("{} is not present with boot {boot_id} but as {present:?}", host.id));
+        for (host, daemon) in hosts.iter().zip(daemons) {
+            let announced = self.announced.get(&host.id).filter(|_| self.view.machines().contains_key(&host.id));
+            if announced != daemon.as_ref() {
+                found.push(format!("{} is not present by {daemon:?} but by {announced:?}", host.id));
             }
+        }
+        if self.leader.is_none() || !daemons.contains(&self.leader) {
+            found.push(format!("nobody who runs leads, but {:?}", self.leader));
         }
         for (unit, wish) in self.view.units() {
             let wanted_on = self.wanted_on(hosts, unit, wish);

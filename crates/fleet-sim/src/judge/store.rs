@@ -10,6 +10,7 @@ use fleet_store::{Batch, Change};
 
 use super::{Judge, stood_since};
 use crate::units::Family;
+use crate::world::Who;
 
 /// How long a machine may be back, or a change of metadata old, before a plan that does not know of it yet is wrong.
 ///
@@ -42,7 +43,7 @@ impl Judge {
             .collect();
         self.view.apply(batch);
         for change in &batch.changes {
-            self.note(now_ms, batch.revision, change, author.is_some());
+            self.note(now_ms, batch.revision, change, author);
         }
         if keys.contains(&Key::Leader) {
             self.leader = author.filter(|_| self.view.leader().is_some());
@@ -59,7 +60,7 @@ impl Judge {
     }
 
     /// Keeps the histories.
-    fn note(&mut self, now_ms: u64, revision: Revision, change: &Change, by_someone: bool) {
+    fn note(&mut self, now_ms: u64, revision: Revision, change: &Change, author: Option<Who>) {
         match Key::parse(change.key()) {
             Some(Key::Placement(machine, unit)) => {
                 let order = self.view.placement(&machine, &unit).cloned();
@@ -78,7 +79,10 @@ impl Judge {
                     presence.went_ms = now_ms;
                 }
                 presence.present = present;
-                if !present && by_someone {
+                if let (true, Some(author)) = (present, author) {
+                    self.announced.insert(machine.clone(), author);
+                }
+                if !present && author.is_some() {
                     self.object(now_ms, format!("the presence of {machine} was deleted, and its lease had not ended"));
                 }
             }
