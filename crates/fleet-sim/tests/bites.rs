@@ -21,16 +21,16 @@ macro_rules! bites {
 }
 
 bites! {
-    no_fence: NoFence in 60..120, "and nobody leads";
+    no_fence: NoFence in 0..300, "and nobody leads";
     torn_plans: TornPlans in 0..20, "which its MachineOf names";
-    stop_first: StopFirst in 100..160, "runs nowhere else";
+    stop_first: StopFirst in 60..300, "runs nowhere else";
     reports_without_lease: ReportsWithoutLease in 0..20, "on no lease";
-    ack_first: AckFirst in 0..60, "users were told";
+    ack_first: AckFirst in 0..150, "users were told";
     renewal_assumed: RenewalAssumed in 0..20, "is not present";
-    unread_is_none: UnreadIsNone in 0..60, "no order since revision";
+    unread_is_none: UnreadIsNone in 0..100, "no order since revision";
     receipts_ignored: ReceiptsIgnored in 0..20, "no order since revision";
     adoption_restarts: AdoptionRestarts in 0..20, "no order since revision";
-    signals_lost: SignalsLost in 0..60, "no rest";
+    signals_lost: SignalsLost in 0..100, "no rest";
     stop_assumed: StopAssumed in 0..20, "nobody asked for it";
-    watch_from_now: WatchFromNow in 60..120, "no rest";
+    watch_from_now: WatchFromNow in 0..200, "no rest";
 }
