@@ -1,14 +1,16 @@
-//! Chores: `cargo xtask demo`, `cargo xtask test`, `cargo xtask sim`, `cargo xtask bench`.
+//! Chores: `cargo xtask demo`, `cargo xtask test`, `cargo xtask sim`, `cargo xtask man`, `cargo xtask bench`.
 //!
 //! Each installs what it needs and the machine lacks, so nothing has to be typed before it.
 
 mod bench;
 mod demo;
+mod man;
 mod run;
 mod setup;
 mod sim;
 mod test;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -39,6 +41,11 @@ enum Chore {
     },
     /// Simulate whole clusters with faults, one for each seed; `cargo xtask test` runs the first 200.
     Sim(sim::Args),
+    /// Write the manual pages of fleetctl and fleetd.
+    Man {
+        /// Where to; it is made if it is not there.
+        folder: PathBuf,
+    },
     /// Measure, as ratios to a floor that is taken in the same run.
     Bench(bench::Args),
 }
@@ -49,6 +56,7 @@ fn main() -> ExitCode {
         Chore::DemoSteps => demo::steps(),
         Chore::Test { quick, machines } => test::run(quick, machines),
         Chore::Sim(args) => sim::run(&args),
+        Chore::Man { folder } => man::run(&folder),
         Chore::Bench(args) => bench::run(&args),
     };
     match done {

@@ -37,6 +37,14 @@ const NEEDS: &[Need] = &[
     Need { programs: &["curl"], package: "curl", what_for: "the example's sidekick" },
 ];
 
+/// What the tests need beside [`NEEDS`].
+const TEST_NEEDS: &[Need] = &[
+    Need { programs: &["zsh"], package: "zsh", what_for: "the tests of completion" },
+    Need { programs: &["fish"], package: "fish", what_for: "the tests of completion" },
+    Need { programs: &["script"], package: "bsdutils", what_for: "the tests of completion" },
+    Need { programs: &["groff"], package: "groff-base", what_for: "the tests of manual pages" },
+];
+
 /// What the tests that boot whole machines need beside [`NEEDS`].
 const MACHINE_NEEDS: &[Need] = &[
     Need { programs: &["systemd-nspawn"], package: "systemd-container", what_for: "whole machines" },
@@ -48,6 +56,11 @@ const MACHINE_NEEDS: &[Need] = &[
 /// Installs what is missing, by apt-get.
 pub fn install() -> Result<(), ChoreError> {
     install_all(NEEDS)
+}
+
+/// Installs what the tests need beside [`install`] and is missing, by apt-get.
+pub fn install_for_tests() -> Result<(), ChoreError> {
+    install_all(TEST_NEEDS)
 }
 
 /// Installs what whole machines need and is missing, by apt-get.

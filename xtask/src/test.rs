@@ -18,6 +18,7 @@ pub fn run(quick: bool, machines: Option<Machines>) -> Result<(), ChoreError> {
     if let Some(machines) = machines {
         return on_machines(machines);
     }
+    setup::install_for_tests()?;
     step("format", &["fmt", "--all", "--check"])?;
     step(
         "lints",

@@ -7,6 +7,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use fleet_api::v2::DRAIN_MAX;
 use fleet_core::model::DRAIN_MAX_DEFAULT;
 
+use crate::completion;
 use crate::exit::Exit;
 
 /// What stands over the list of commands. One text for `-h`, `--help` and `help`: scripts and people get the same.
@@ -74,8 +75,11 @@ pub enum Command {
     /// Restart units where they are
     Restart(Restart),
     /// Stop units, take them from their machines and forget them
+    // The aliases are the original's shortest forms, which our own new commands would make ambiguous.
+    #[command(aliases = ["d", "de"])]
     Destroy(Destroy),
     /// Print a unit's file
+    #[command(alias = "c")]
     Cat(Cat),
     /// Say how units are: systemctl's status, or why a unit waits; without a unit: the cluster at a glance
     Status(Status),
@@ -95,8 +99,20 @@ pub enum Command {
     },
     /// Bring up a cluster on this box: machines with a real systemd each, and a fleetd
     Dev(Dev),
+    /// Print the script with which a shell completes command lines, also with names from the cluster
+    Completion(completion::ScriptArgs),
     /// Print the version of fleetctl
     Version,
+    /// What the scripts of `completion` call. Two underscores: a beginning that nobody types
+    #[command(name = "__complete", hide = true)]
+    Complete(completion::AskArgs),
+    /// Write the manual pages; `cargo xtask man` calls it
+    #[command(name = "__man", hide = true)]
+    Man {
+        /// Where to; it must be there
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+    },
 }
 
 /// What `submit`, `load` and `start` read from disk.

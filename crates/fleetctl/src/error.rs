@@ -122,6 +122,12 @@ pub enum CommandError {
     },
     #[error("cannot listen for signals")]
     Signals(#[source] io::Error),
+    #[error("cannot write manual pages to `{folder}`", folder = folder.display())]
+    ManPages {
+        folder: PathBuf,
+        #[source]
+        err: io::Error,
+    },
     #[error("cannot start the runtime")]
     Runtime(#[source] io::Error),
 }

@@ -10,6 +10,7 @@
 
 mod cli;
 mod commands;
+mod completion;
 mod console;
 mod create;
 mod error;
@@ -18,6 +19,7 @@ mod exit;
 mod fixture;
 mod flags;
 mod journal;
+mod man;
 mod names;
 mod render;
 mod settings;
@@ -58,6 +60,14 @@ fn run(cli: Cli) -> Result<Exit, CommandError> {
             Console::new(false).bytes(help.ansi().to_string().as_bytes())?;
             return Ok(Exit::Ok);
         }
+    };
+    let command = match command {
+        Command::Completion(args) => return completion::script(&args, &Console::new(false)),
+        Command::Complete(args) => return completion::answer(&args, &Console::new(false)),
+        Command::Man { folder } => {
+            return man::write(&folder).map(|()| Exit::Ok).map_err(|err| CommandError::ManPages { folder, err });
+        }
+        command => command,
     };
     let settings = Settings::resolve(&cli.global, env)?;
     let console = Console::new(settings.debug);

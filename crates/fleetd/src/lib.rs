@@ -30,6 +30,12 @@ pub use api::Api;
 /// The program: reads the command line, runs until it is told to end, and gives the exit code.
 pub fn main() -> ExitCode {
     let args = args::parse();
+    if let Some(folder) = args.man {
+        return match args::write_man_page(&folder) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(err) => fail(&err),
+        };
+    }
     if let Some(folder) = args.guard {
         logging::start(0);
         return match guard::run(&folder) {

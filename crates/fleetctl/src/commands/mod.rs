@@ -55,5 +55,8 @@ async fn with_cluster(command: Command, session: &Session<'_>) -> Result<Exit, C
         Command::ListMachines(args) => list::machines(session, &args).await,
         Command::Machine { command } => machine::run(session, command).await,
         Command::Dev(_) | Command::Version => unreachable!("these need no cluster and were carried out by `run`"),
+        Command::Completion(_) | Command::Complete(_) | Command::Man { .. } => {
+            unreachable!("these need no settings and were carried out by `main`")
+        }
     }
 }

@@ -53,6 +53,8 @@ fn root() {
               list-machines    List the machines: which are there, lost, cordoned or drained
               machine          Change metadata of a machine, or whether and what it is to run
               dev              Bring up a cluster on this box: machines with a real systemd each, and a fleetd
+              completion       Print the script with which a shell completes command lines, also with names from
+                               the cluster
               version          Print the version of fleetctl
               help             Print this message or the help of the given subcommand(s)
 
@@ -577,4 +579,30 @@ fn in_every_form() {
         let expected = if args.starts_with('-') { &root } else { &stop };
         assert_eq!(run(folder.path(), args, &[]), *expected, "fleetctl {args}");
     }
+}
+
+#[test]
+fn completion() {
+    check(
+        "completion",
+        expect![[r#"
+        Print the script with which a shell completes command lines, also with names from the cluster
+
+        Usage: fleetctl completion [OPTIONS] <SHELL>
+
+        Arguments:
+          <SHELL>  The shell [possible values: bash, zsh, fish]
+
+        Global options: ...
+
+        For the shell that runs:
+          bash  source <(fleetctl completion bash)
+          zsh   source <(fleetctl completion zsh)
+          fish  fleetctl completion fish | source
+
+        For every shell to come, put that line into ~/.bashrc, ~/.zshrc (behind compinit) or
+        ~/.config/fish/config.fish. Names of units and machines are asked of the cluster that the line being
+        typed or the environment names, for at most a second.
+    "#]],
+    );
 }

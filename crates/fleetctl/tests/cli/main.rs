@@ -1,6 +1,8 @@
 //! The command line as people see it: help, and what is said when there is no cluster. The real program is run.
 
+mod completion;
 mod help;
+mod man;
 mod without_cluster;
 
 use std::path::Path;
