@@ -77,7 +77,8 @@ fn the_files_lead_to_the_machines() {
         fs::read_to_string(cluster.fleetd_config()).expect("the configuration"),
         format!(
             "# Written by fleet-dev.\nmachines_file = {dir}/machines.toml\nstore = embedded\n\
-             store_path = {dir}/store.redb\nlisten = unix://{dir}/fleet.sock\n"
+             store_path = {dir}/store.redb\nlisten = unix://{dir}/fleet.sock\n\
+             advertise = unix://{dir}/fleet.sock\n"
         )
     );
     assert_eq!(cluster.endpoint(), format!("unix://{dir}/fleet.sock"));

@@ -337,7 +337,8 @@ fn global_units() {
             "fleetctl list-unit-files all.service",
             // Not what depends on the kernel's accounting.
             "fleetctl status all | grep -v -e Memory: -e Tasks: -e CPU: -e CGroup: -e ─",
-            "fleetctl journal all",
+            // All have started it in one second.
+            "fleetctl journal all | sort --key=4",
             "fleetctl journal --machine 06c45d18 all",
             "fleetctl restart all",
             "fleetctl stop all",
@@ -390,11 +391,12 @@ fn global_units() {
                Main PID: <pid> (sleep)
 
             <time> m3 systemd[<pid>]: Started all.service - Everywhere.
-            $ fleetctl journal all
-            exit 1
-            --- stderr
-            error: Unit all.service is on 3 machines
-            hint: say which with `--machine`: <m1>, <m2>, <m3>
+            $ fleetctl journal all | sort --key=4
+            exit 0
+            --- stdout
+            <time> m1 systemd[<pid>]: Started all.service - Everywhere.
+            <time> m2 systemd[<pid>]: Started all.service - Everywhere.
+            <time> m3 systemd[<pid>]: Started all.service - Everywhere.
             $ fleetctl journal --machine <m1> all
             exit 0
             --- stdout

@@ -95,8 +95,7 @@ fn units_that_do_not_exist() {
             $ fleetctl journal nowhere
             exit 4
             --- stderr
-            error: cannot find nowhere.service
-              cause: unit nowhere.service does not exist
+            error: Unit nowhere.service does not exist
             hint: `fleetctl list-unit-files` shows the units that exist
             $ fleetctl destroy 'nowhere*'
             exit 4
