@@ -4,14 +4,17 @@ use std::ops::Range;
 
 use fleet_sim::{Bug, Options, run};
 
-/// Runs seeds until one shows the bug. Not from 0 on where the first that shows it is known: it takes long to get there.
+/// Runs seeds until one shows the bug in the way in which it is known to hurt; other seeds may show it in another way before. Not
+/// from 0 on where the first that shows it is known: it takes long to get there.
 #[track_caller]
 #[expect(clippy::print_stdout, reason = "the table in the documentation of `Bug` is made from it")]
 fn check(bug: Bug, seeds: Range<u64>, judged: &str) {
-    let shown = |seed: u64| run(seed, Options { trace: false, bug: Some(bug) }).violation.map(|how| (seed, how));
+    let shown = |seed: u64| {
+        let how = run(seed, Options { trace: false, bug: Some(bug) }).violation?;
+        how.contains(judged).then_some((seed, how))
+    };
     let (seed, how) = seeds.clone().find_map(shown).unwrap_or_else(|| panic!("seeds {seeds:?} do not show {bug:?}"));
     println!("{bug:?}: seed {seed}: {how}");
-    assert!(how.contains(judged), "{bug:?}, SEED={seed}: {how}");
 }
 
 macro_rules! bites {
@@ -21,16 +24,16 @@ macro_rules! bites {
 }
 
 bites! {
-    no_fence: NoFence in 0..300, "and nobody leads";
+    no_fence: NoFence in 300..2000, "and nobody leads";
     torn_plans: TornPlans in 0..20, "which its MachineOf names";
     stop_first: StopFirst in 60..300, "runs nowhere else";
     reports_without_lease: ReportsWithoutLease in 0..20, "on no lease";
-    ack_first: AckFirst in 0..150, "users were told";
+    ack_first: AckFirst in 0..300, "users were told";
     renewal_assumed: RenewalAssumed in 0..20, "is not present";
     unread_is_none: UnreadIsNone in 0..100, "no order since revision";
     receipts_ignored: ReceiptsIgnored in 0..20, "no order since revision";
     adoption_restarts: AdoptionRestarts in 0..20, "no order since revision";
-    signals_lost: SignalsLost in 0..100, "no rest";
+    signals_lost: SignalsLost in 0..300, "no rest";
     stop_assumed: StopAssumed in 0..20, "nobody asked for it";
-    watch_from_now: WatchFromNow in 0..200, "no rest";
+    watch_from_now: WatchFromNow in 0..400, "no rest";
 }
