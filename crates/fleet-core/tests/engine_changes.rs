@@ -8,7 +8,7 @@ mod notation;
 use std::collections::BTreeSet;
 
 use fleet_core::check;
-use fleet_core::engine::{Delta, ECHO_WAIT_MS, Effect, Engine, Event, PlacementWrite, Plan};
+use fleet_core::engine::{Delta, ECHO_WAIT_MS, Effect, Engine, EngineConfig, Event, PlacementWrite, Plan};
 use fleet_core::model::{Cluster, Revision, Timestamp};
 use notation::{apply, cluster, plan_text};
 
@@ -19,7 +19,7 @@ const NOW: Timestamp = Timestamp(1_000);
 #[track_caller]
 fn check(before: &str, after: &str, expected: &str) {
     let mut store = cluster(before);
-    let mut engine = Engine::new();
+    let mut engine = Engine::new(EngineConfig::default());
     let snapshot = Event::Snapshot { revision: Revision(1), cluster: store.clone() };
     if let Some(plan) = only_plan(engine.handle(NOW, snapshot)) {
         written(&mut engine, &mut store, 2, &plan);
@@ -62,7 +62,7 @@ fn what_could_not_move_moves_when_there_is_room() {
 #[test]
 fn what_could_not_move_goes_with_its_machine() {
     let mut store = cluster("A:; B:; rep0 on A; x Conflicts=rep0 on B; kick Replaces=rep0 on A");
-    let mut engine = Engine::new();
+    let mut engine = Engine::new(EngineConfig::default());
     assert_eq!(engine.handle(NOW, Event::Snapshot { revision: Revision(1), cluster: store.clone() }), []);
     for (revision, text) in [(2, "B:; x Conflicts=rep0"), (4, "B:; C:; x Conflicts=rep0")] {
         let after = cluster(text);
@@ -166,7 +166,7 @@ fn metadata_comes_and_goes() {
 fn machines_between_machines() {
     const N_MACHINES: usize = 60;
     let mut store = cluster("0:; z:");
-    let mut engine = Engine::new();
+    let mut engine = Engine::new(EngineConfig::default());
     assert_eq!(engine.handle(NOW, Event::Snapshot { revision: Revision(1), cluster: store.clone() }), []);
     for n in (0..N_MACHINES).rev() {
         let with_one_more = cluster(&format!("1{n:03}: d=x"));
@@ -250,7 +250,7 @@ fn echo(plan: &Plan) -> Vec<Delta> {
 #[test]
 fn one_plan_at_a_time() {
     let mut store = cluster("A:; B:; x1");
-    let mut engine = Engine::new();
+    let mut engine = Engine::new(EngineConfig::default());
     assert_eq!(
         engine.handle(NOW, Event::Changed { revision: Revision(1), deltas: Vec::new() }),
         [],
@@ -277,7 +277,7 @@ fn one_plan_at_a_time() {
 /// A batch that is not newer than what was seen says nothing new: a watch may begin too early.
 #[test]
 fn old_batches_are_ignored() {
-    let mut engine = Engine::new();
+    let mut engine = Engine::new(EngineConfig::default());
     let before = cluster("A:; x1 on A");
     let snapshot = Event::Snapshot { revision: Revision(5), cluster: before.clone() };
     assert_eq!(engine.handle(NOW, snapshot), []);
@@ -292,7 +292,7 @@ fn old_batches_are_ignored() {
 fn a_failed_write_and_a_missing_echo_lead_to_a_full_look() {
     let store = cluster("A:; x1");
     let snapshot = || Event::Snapshot { revision: Revision(1), cluster: store.clone() };
-    let mut engine = Engine::new();
+    let mut engine = Engine::new(EngineConfig::default());
     for n in 0..2 {
         let plan = only_plan(engine.handle(NOW, snapshot())).expect("x1 is to be placed");
         assert_eq!(plan_text(&plan), "+x1@A", "the same again, try {n}");
@@ -310,7 +310,7 @@ fn a_failed_write_and_a_missing_echo_lead_to_a_full_look() {
 fn what_is_gone_is_forgotten() {
     let size_after = |n_rounds: usize| {
         let mut store = cluster("A: d=x");
-        let mut engine = Engine::new();
+        let mut engine = Engine::new(EngineConfig::default());
         assert_eq!(engine.handle(NOW, Event::Snapshot { revision: Revision(100_000), cluster: store.clone() }), []);
         let mut revision = 100_000;
         for n in 100..100 + n_rounds {

@@ -4,7 +4,7 @@ mod notation;
 
 use expect_test::{Expect, expect};
 use fleet_core::check;
-use fleet_core::engine::{Effect, Engine, Event, Plan};
+use fleet_core::engine::{Effect, Engine, EngineConfig, Event, Plan};
 use fleet_core::model::{Cluster, Revision, Timestamp};
 use fleet_core::schedule::{DrainStep, explain, explain_drain};
 use notation::{apply, cluster, plan_text, unit_name};
@@ -13,7 +13,7 @@ use notation::{apply, cluster, plan_text, unit_name};
 #[track_caller]
 fn plan(cluster: &Cluster) -> Plan {
     let event = Event::Snapshot { revision: Revision(1), cluster: cluster.clone() };
-    let effects = Engine::new().handle(Timestamp(0), event);
+    let effects = Engine::new(EngineConfig::default()).handle(Timestamp(0), event);
     let plan = effects.into_iter().find_map(|effect| match effect {
         Effect::Write(plan) => Some(plan),
         Effect::Resync | Effect::Wake(_) | Effect::Alarm(_) => None,

@@ -26,7 +26,7 @@ impl World {
     #[track_caller]
     fn of(text: &str) -> World {
         let (store, wake, now) = (cluster(text), None, Timestamp(0));
-        let engine = Engine::with_config(CONFIG);
+        let engine = Engine::new(CONFIG);
         let mut world = World { engine, store, revision: 1, now, wake, alarms: Vec::new(), resyncs: 0 };
         assert_eq!(world.look(), "");
         world
@@ -262,14 +262,14 @@ fn the_brake_survives_its_leader() {
     }
     assert_eq!(world.bring("A:"), "brake(B C)");
     assert_eq!(world.bring("B:"), "brake(C)");
-    world.engine = Engine::with_config(CONFIG);
+    world.engine = Engine::new(CONFIG);
     world.wake = None;
     assert_eq!(world.look(), "");
     assert_eq!(world.alarms.last(), Some(&world.store.brake), "it says so loudly as well");
     assert_eq!(world.at(1_000_000), "");
     // Without the key it would not know: one lost machine of five is no reason for a brake.
     world.store.brake = None;
-    world.engine = Engine::with_config(CONFIG);
+    world.engine = Engine::new(CONFIG);
     assert_eq!(world.look(), "");
     assert_eq!(world.at(1_001_000), "[~c@C +c@A]");
 }

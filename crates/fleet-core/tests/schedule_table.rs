@@ -406,7 +406,7 @@ fn engine_plan(cluster: &Cluster) -> Plan {
         ..EngineConfig::default()
     };
     let snapshot = Event::Snapshot { revision: Revision(1), cluster: cluster.clone() };
-    let mut effects = Engine::with_config(config).handle(Timestamp(0), snapshot);
+    let mut effects = Engine::new(config).handle(Timestamp(0), snapshot);
     effects.retain(|effect| !matches!(effect, Effect::Wake(_)));
     match effects.as_slice() {
         [] => Plan::default(),

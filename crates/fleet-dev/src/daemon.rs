@@ -19,8 +19,8 @@ pub const FLEETD_READY_LIMIT: Duration = Duration::from_secs(30);
 pub const FLEETD_STOP_LIMIT: Duration = Duration::from_secs(10);
 
 /// Variables that would overrule the keys of our configuration file; people have them set for other clusters.
-const CONFIG_VARIABLES: [&str; 5] =
-    ["FLEET_MACHINES_FILE", "FLEET_STORE", "FLEET_STORE_PATH", "FLEET_ETCD_SERVERS", "FLEET_LISTEN"];
+const CONFIG_VARIABLES: [&str; 6] =
+    ["FLEET_MACHINES_FILE", "FLEET_STORE", "FLEET_STORE_PATH", "FLEET_ETCD_SERVERS", "FLEET_LISTEN", "FLEET_ADVERTISE"];
 
 /// A `fleetd` with its files in a folder. Dropping it kills it.
 #[derive(Debug)]

@@ -1,11 +1,12 @@
 //! Planted bugs: what the judge has to find, so that its silence means something.
 //!
 //! Each is a wrong deed at the edge between `fleetd` and the world, where the world is ours: nothing in the product knows of
-//! them. The first seed that shows each, and what the judge says then, as of the last change of `tests/bites.rs`:
+//! them. The first seed that shows each among those that `tests/bites.rs` runs, and what the judge says then. Seeds move with each
+//! change of `fleetd`; the test prints them:
 //!
 //! | bug | seed | judged by |
 //! | --- | --- | --- |
-//! | `NoFence` | 3 | revisions: orders, and nobody leads |
+//! | `NoFence` | 367 | revisions: orders, and nobody leads |
 //! | `TornPlans` | 0 | revisions: a unit without its `MachineOf` |
 //! | `StopFirst` | 112 | jobs: the last copy is stopped |
 //! | `ReportsWithoutLease` | 0 | revisions: a state on no lease |

@@ -98,7 +98,7 @@ async fn lead(store: &Arc<dyn Store>, view: &SharedView, lead: Lead, losses: Eng
     let Lead { since, lease, renewal } = lead;
     let fence = ops::fence(since);
     let mut listener = view.listen();
-    let mut engine = Engine::with_config(losses);
+    let mut engine = Engine::new(losses);
     // Shorter than a renewal, so that a pause costs no lead.
     let mut backoff = Backoff::up_to(renewal / 2);
     // Dropped, and so ended, with the lead.
@@ -146,7 +146,7 @@ async fn lead(store: &Arc<dyn Store>, view: &SharedView, lead: Lead, losses: Eng
                     }
                     tracing::info!("the store answers again");
                     // Machines that were away could not come back meanwhile: beginning anew gives them their time again.
-                    engine = Engine::new();
+                    engine = Engine::new(losses);
                     awaited = Some(view.ask_for_look());
                     continue;
                 }

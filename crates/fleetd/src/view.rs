@@ -91,23 +91,32 @@ impl Picture {
         self.addresses.get(id).map(String::as_str).filter(|address| !address.is_empty())
     }
 
-    /// Takes in that these keys have changed.
+    /// Takes in what has changed: only the machines that it concerns are looked at, for all readers wait meanwhile.
     fn note(&mut self, news: &News, now: Timestamp) {
-        let concerns_machines = |key: &Key| matches!(key, Key::Machine(_) | Key::Placement(..));
-        if matches!(news, News::Changed(keys) if !keys.iter().any(concerns_machines)) {
-            return;
+        let concerned: BTreeSet<MachineId> = match news {
+            News::Changed(keys) => {
+                let machine = |key: &Key| match key {
+                    Key::Machine(id) | Key::Placement(id, _) => Some(id.clone()),
+                    _ => None,
+                };
+                keys.iter().filter_map(machine).collect()
+            }
+            News::Everything => {
+                let there = self.view.machines().keys().chain(self.view.cluster().placements.keys());
+                there.chain(self.addresses.keys()).chain(self.silent_since.keys()).cloned().collect()
+            }
+        };
+        for id in concerned {
+            if let Some(entry) = self.view.machines().get(&id) {
+                self.silent_since.remove(&id);
+                self.addresses.insert(id, entry.record.public_ip.clone());
+            } else if self.view.cluster().placements.contains_key(&id) {
+                self.silent_since.entry(id).or_insert(now);
+            } else {
+                self.silent_since.remove(&id);
+                self.addresses.remove(&id);
+            }
         }
-        let view = &self.view;
-        let is_silent =
-            |id: &MachineId| view.cluster().placements.contains_key(id) && !view.machines().contains_key(id);
-        self.silent_since.retain(|id, _| is_silent(id));
-        for id in view.cluster().placements.keys().filter(|id| is_silent(id)) {
-            self.silent_since.entry(id.clone()).or_insert(now);
-        }
-        let silent_since = &self.silent_since;
-        self.addresses.retain(|id, _| silent_since.contains_key(id));
-        let present = view.machines().iter().map(|(id, entry)| (id.clone(), entry.record.public_ip.clone()));
-        self.addresses.extend(present);
     }
 }
 

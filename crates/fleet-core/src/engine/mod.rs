@@ -79,12 +79,9 @@ impl Default for State {
 
 impl Engine {
     /// An engine that knows nothing; its first event is an [`Event::Snapshot`].
-    pub fn new() -> Engine {
-        Engine::default()
-    }
-
-    /// The same, with another patience than the default.
-    pub fn with_config(config: EngineConfig) -> Engine {
+    ///
+    /// The configuration has to be said: one that begins anew once forgot what the operator had set.
+    pub fn new(config: EngineConfig) -> Engine {
         Engine { losses: Losses::new(config), ..Engine::default() }
     }
 

@@ -107,7 +107,7 @@ fn run(seed: u64, seen: &mut Seen) {
         revision: 1,
         generation: 0,
         now: Timestamp(1_000),
-        engine: Engine::with_config(config),
+        engine: Engine::new(config),
         config,
         wake: None,
         given_up: BTreeSet::new(),
