@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use fleet_api::v2::DRAIN_MAX;
 use fleet_core::model::DRAIN_MAX_DEFAULT;
 
 use crate::completion;
 use crate::exit::Exit;
+use crate::former::{FormerArgs, WayArgs};
 
 /// What stands over the list of commands. One text for `-h`, `--help` and `help`: scripts and people get the same.
 const ABOUT: &str = "\
@@ -47,7 +48,7 @@ pub struct GlobalArgs {
     #[arg(short = 'h', long = "help", alias = "h", global = true, action = ArgAction::Help, display_order = 100)]
     pub help: Option<bool>,
     /// Print the version
-    #[arg(short = 'v', long = "version", display_order = 101)]
+    #[arg(short = 'v', long = "version", global = true, display_order = 101)]
     pub version: bool,
     /// Where fleetd is: `unix:///PATH` or `http://HOST:PORT` [default: unix:///var/run/fleet.sock] [env: FLEETCTL_ENDPOINT]
     #[arg(long, global = true, value_name = "URL", display_order = 102)]
@@ -58,6 +59,8 @@ pub struct GlobalArgs {
     /// Say on stderr what is asked of fleetd [env: FLEETCTL_DEBUG]
     #[arg(long, global = true, display_order = 104)]
     pub debug: bool,
+    #[command(flatten)]
+    pub former: FormerArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -75,11 +78,8 @@ pub enum Command {
     /// Restart units where they are
     Restart(Restart),
     /// Stop units, take them from their machines and forget them
-    // The aliases are the original's shortest forms, which our own new commands would make ambiguous.
-    #[command(aliases = ["d", "de"])]
     Destroy(Destroy),
     /// Print a unit's file
-    #[command(alias = "c")]
     Cat(Cat),
     /// Say how units are: systemctl's status, or why a unit waits; without a unit: the cluster at a glance
     Status(Status),
@@ -102,7 +102,18 @@ pub enum Command {
     /// Print the script with which a shell completes command lines, also with names from the cluster
     Completion(completion::ScriptArgs),
     /// Print the version of fleetctl
-    Version,
+    Version {
+        /// Arguments are ignored, as in the original
+        #[arg(hide = true)]
+        ignored: Vec<String>,
+    },
+    /// Says that units are not signed any more
+    #[command(hide = true)]
+    Verify {
+        /// Whatever it is
+        #[arg(hide = true)]
+        units: Vec<String>,
+    },
     /// What the scripts of `completion` call. Two underscores: a beginning that nobody types
     #[command(name = "__complete", hide = true)]
     Complete(completion::AskArgs),
@@ -115,6 +126,43 @@ pub enum Command {
     },
 }
 
+/// The commands of the original.
+const COMMANDS_OF_THE_ORIGINAL: [&str; 18] = [
+    "cat",
+    "destroy",
+    "fd-forward",
+    "help",
+    "journal",
+    "list-machines",
+    "list-unit-files",
+    "list-units",
+    "load",
+    "restart",
+    "ssh",
+    "start",
+    "status",
+    "stop",
+    "submit",
+    "unload",
+    "verify",
+    "version",
+];
+
+/// The parser of the command line: what is declared here, and each short form that meant one command in the original and would be
+/// ambiguous among ours.
+pub fn parser() -> clap::Command {
+    let mut parser = Cli::command();
+    let ours: Vec<String> = parser.get_subcommands().map(|command| command.get_name().to_owned()).collect();
+    let n_original = |begin: &str| COMMANDS_OF_THE_ORIGINAL.iter().filter(|name| name.starts_with(begin)).count();
+    let n_ours = |begin: &str| ours.iter().filter(|name| name.starts_with(begin)).count();
+    for name in COMMANDS_OF_THE_ORIGINAL.into_iter().filter(|&name| ours.iter().any(|one| one == name)) {
+        let begins = (1..name.len()).map(|len| &name[..len]);
+        let aliases: Vec<&str> = begins.filter(|begin| n_original(begin) == 1 && 1 < n_ours(begin)).collect();
+        parser = parser.mut_subcommand(name, |command| command.aliases(aliases));
+    }
+    parser
+}
+
 /// What `submit`, `load` and `start` read from disk.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct Files {
@@ -124,6 +172,9 @@ pub struct Files {
     /// Take mistakes in `[X-Fleet]` that the original fleet ignored for warnings
     #[arg(long)]
     pub lenient: bool,
+    /// Sign the files, which no release since 2015 can do
+    #[arg(long, hide = true)]
+    pub sign: bool,
 }
 
 /// How long to wait.
@@ -236,6 +287,8 @@ pub struct Cat {
 #[derive(Debug, Args)]
 #[command(after_help = EXISTING_HELP)]
 pub struct Status {
+    #[command(flatten)]
+    pub way: WayArgs,
     /// Only on this machine: its ID or the beginning of it
     #[arg(long, value_name = "ID")]
     pub machine: Option<String>,
@@ -256,6 +309,8 @@ pub enum Format {
 
 #[derive(Debug, Args)]
 pub struct Journal {
+    #[command(flatten)]
+    pub way: WayArgs,
     /// How many of the last lines
     #[arg(short = 'n', long, value_name = "N", default_value_t = 10)]
     pub lines: u32,

@@ -16,6 +16,8 @@ use crate::wait::{Failure, Goal};
 pub enum CommandError {
     #[error("No units given")]
     NoUnits { command: &'static str },
+    #[error("units cannot be signed: the signed/verified units feature is DEPRECATED and cannot be used")]
+    Signing,
     #[error("environment variable `{name}` has the value `{value}`: {reason}")]
     BadEnv { name: &'static str, value: String, reason: String },
     #[error("`--{flag}` has the value `{value}`: {reason}")]
@@ -146,6 +148,7 @@ impl CommandError {
     pub fn exit(&self) -> Exit {
         match self {
             CommandError::NoUnits { .. }
+            | CommandError::Signing
             | CommandError::BadEnv { .. }
             | CommandError::BadFlag { .. }
             | CommandError::Endpoint { .. }
@@ -200,6 +203,7 @@ impl CommandError {
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
+            CommandError::Signing => "leave `--sign` out".to_owned(),
             CommandError::NoUnits { command } => {
                 format!("name at least one unit: `fleetctl {command} UNIT...`; see `fleetctl help {command}`")
             }

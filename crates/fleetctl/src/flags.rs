@@ -1,16 +1,47 @@
-//! Flags of a command that stand before it: `fleetctl --no-block stop hello`.
+//! Forms of flags that the original took and the parser does not: `fleetctl --no-block stop hello`, `--full=true`.
 //!
-//! The parser wants them behind the command. They are moved there, so that both orders work, as the original's help promised.
+//! The parser wants a command's flags behind the command. They are moved there, so that both orders work, as the original's help
+//! promised. And it wants no value behind a switch.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
 
 use clap::{Arg, ArgAction, Command};
 
+use crate::settings::truth;
+
+/// The same arguments in the forms that the parser takes.
+pub fn as_parsed(cli: &Command, args: Vec<OsString>) -> Vec<OsString> {
+    without_truth_values(cli, behind_their_command(cli, args))
+}
+
+/// The same arguments, with `--switch=true` as `--switch`, and without `--switch=false`. What stands behind `--` is not ours.
+fn without_truth_values(cli: &Command, args: Vec<OsString>) -> Vec<OsString> {
+    let n_ours = args.iter().position(|arg| arg == "--").unwrap_or(args.len());
+    let read = |(idx, arg): (usize, OsString)| {
+        let switch = arg.to_str().filter(|_| idx < n_ours).and_then(|text| text.split_once('='));
+        let switch = switch.filter(|(name, _)| name.starts_with("--") && is_switch(cli, name));
+        match switch.map(|(name, value)| (name.to_owned(), truth(value))) {
+            Some((name, Some(true))) => Some(name.into()),
+            Some((_, Some(false))) => None,
+            // Nonsense is for the parser to complain about.
+            Some((_, None)) | None => Some(arg),
+        }
+    };
+    args.into_iter().enumerate().filter_map(read).collect()
+}
+
+fn is_switch(command: &Command, flag: &str) -> bool {
+    let here = find(command, flag);
+    // `--help` is a switch too, and gone when it is not wanted.
+    here.is_some_and(|arg| matches!(arg.get_action(), ArgAction::SetTrue | ArgAction::Help))
+        || command.get_subcommands().any(|below| is_switch(below, flag))
+}
+
 /// The same arguments, with flags that only commands know moved from before the first word to behind it.
 ///
 /// What is not understood is left where it is, for the parser to complain about.
-pub fn behind_their_command(cli: &Command, args: Vec<OsString>) -> Vec<OsString> {
+fn behind_their_command(cli: &Command, args: Vec<OsString>) -> Vec<OsString> {
     let mut rest: VecDeque<OsString> = args.into();
     let mut front: Vec<OsString> = rest.pop_front().into_iter().collect();
     let mut moved = Vec::new();
@@ -64,7 +95,7 @@ mod tests {
     #[track_caller]
     fn check(given: &str, expected: &str) {
         let args = given.split(' ').map(OsString::from).collect();
-        let got = behind_their_command(&Cli::command(), args);
+        let got = as_parsed(&Cli::command(), args);
         let got: Vec<&str> = got.iter().filter_map(|arg| arg.to_str()).collect();
         assert_eq!(got.join(" "), expected);
     }
@@ -85,5 +116,16 @@ mod tests {
         check("fleetctl --no-block", "fleetctl --no-block");
         check("fleetctl dev -- sh -c x", "fleetctl dev -- sh -c x");
         check("fleetctl --version", "fleetctl --version");
+    }
+
+    #[test]
+    fn switches_with_a_value() {
+        check("fleetctl list-units --full=true --no-legend=false", "fleetctl list-units --full");
+        check("fleetctl --no-block=true stop a", "fleetctl stop --no-block a");
+        check("fleetctl --debug=1 --version=false list-units", "fleetctl --debug list-units");
+        check("fleetctl list-units --full=perhaps", "fleetctl list-units --full=perhaps");
+        check("fleetctl list-units --fields=true", "fleetctl list-units --fields=true");
+        check("fleetctl dev -- x --full=true", "fleetctl dev -- x --full=true");
+        check("fleetctl machine drain --no-block=true x", "fleetctl machine drain --no-block x");
     }
 }

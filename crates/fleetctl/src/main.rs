@@ -18,6 +18,7 @@ mod exit;
 #[cfg(test)]
 mod fixture;
 mod flags;
+mod former;
 mod journal;
 mod man;
 mod names;
@@ -27,7 +28,7 @@ mod wait;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser as _};
+use clap::{CommandFactory as _, FromArgMatches as _};
 
 use crate::cli::{Cli, Command};
 use crate::console::Console;
@@ -36,10 +37,7 @@ use crate::exit::Exit;
 use crate::settings::Settings;
 
 fn main() -> ExitCode {
-    let args = flags::behind_their_command(&Cli::command(), std::env::args_os().collect());
-    // Prints help, or what is wrong with the command line, and ends the process; the codes are 0 and 2, as in our table.
-    let cli = Cli::parse_from(args);
-    match run(cli) {
+    match read_line().and_then(run) {
         Ok(exit) => exit.into(),
         Err(err) => {
             if !err.is_silent() {
@@ -50,10 +48,26 @@ fn main() -> ExitCode {
     }
 }
 
+/// Reads the command line. Prints help, or what is wrong with the line, and ends the process; the codes are 0 and 2, as in our
+/// table.
+fn read_line() -> Result<Cli, CommandError> {
+    let parser = cli::parser();
+    let mut args = flags::as_parsed(&parser, std::env::args_os().collect());
+    if settings::help_is_asked_for(env)? {
+        let at = args.iter().position(|arg| arg == "--").unwrap_or(args.len());
+        args.insert(at, "--help".into());
+    }
+    let matches = parser.get_matches_from(args);
+    Ok(Cli::from_arg_matches(&matches).unwrap_or_else(|err| err.exit()))
+}
+
+fn env(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
 fn run(cli: Cli) -> Result<Exit, CommandError> {
-    let env = |name: &str| std::env::var(name).ok();
     let command = match cli.command {
-        _ if cli.global.version => Command::Version,
+        _ if cli.global.version => Command::Version { ignored: Vec::new() },
         Some(command) => command,
         None => {
             let help = Cli::command().render_help();
@@ -62,6 +76,15 @@ fn run(cli: Cli) -> Result<Exit, CommandError> {
         }
     };
     let command = match command {
+        // Whatever else is on the line or in the environment: these ask nobody.
+        Command::Version { .. } => {
+            Console::new(false).line(&format!("fleetctl version {}", env!("CARGO_PKG_VERSION")))?;
+            return Ok(Exit::Ok);
+        }
+        Command::Verify { .. } => {
+            former::verify(&Console::new(false));
+            return Ok(Exit::Usage);
+        }
         Command::Completion(args) => return completion::script(&args, &Console::new(false)),
         Command::Complete(args) => return completion::answer(&args, &Console::new(false)),
         Command::Man { folder } => {
@@ -71,6 +94,8 @@ fn run(cli: Cli) -> Result<Exit, CommandError> {
     };
     let settings = Settings::resolve(&cli.global, env)?;
     let console = Console::new(settings.debug);
+    let notes = former::notes(&cli.global.former, env)?;
+    notes.iter().chain(&settings.notes).for_each(|note| console.talk(&format!("WARNING: {note}")));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CommandError::Runtime)?;
     runtime.block_on(commands::run(command, settings, &console))
 }

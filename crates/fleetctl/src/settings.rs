@@ -18,6 +18,7 @@ pub const DEFAULT_REQUEST_TIMEOUT_S: f64 = 10.0;
 /// The variable of `--endpoint`.
 pub const ENDPOINT_ENV: &str = "FLEETCTL_ENDPOINT";
 const REQUEST_TIMEOUT_ENV: &str = "FLEETCTL_REQUEST_TIMEOUT";
+const HELP_ENV: &str = "FLEETCTL_HELP";
 const DEBUG_ENV: &str = "FLEETCTL_DEBUG";
 
 /// What every command needs to know.
@@ -31,6 +32,8 @@ pub struct Settings {
     pub request_timeout: Duration,
     /// Whether to say what is asked of fleetd.
     pub debug: bool,
+    /// What is to be said of the settings before anything is done.
+    pub notes: Vec<String>,
 }
 
 impl Settings {
@@ -41,7 +44,7 @@ impl Settings {
     pub fn resolve(args: &GlobalArgs, env: impl Fn(&str) -> Option<String>) -> Result<Settings, CommandError> {
         let env = |name: &str| env(name).filter(|value| !value.is_empty());
         let given = args.endpoint.clone().or_else(|| env(ENDPOINT_ENV));
-        let endpoint_text = given.as_deref().unwrap_or(DEFAULT_ENDPOINT);
+        let (endpoint_text, note) = first_of(given.as_deref().unwrap_or(DEFAULT_ENDPOINT));
         let endpoint =
             endpoint_text.parse().map_err(|err| CommandError::Endpoint { given: endpoint_text.to_owned(), err })?;
         let timeout_s = match (&args.request_timeout, env(REQUEST_TIMEOUT_ENV)) {
@@ -71,12 +74,38 @@ impl Settings {
             endpoint_is_default: given.is_none(),
             request_timeout: Duration::from_secs_f64(timeout_s),
             debug,
+            notes: note.into_iter().collect(),
         })
     }
 }
 
+/// The first of a list of endpoints, as in the original, and what to say of the others. A comma may also be part of a path.
+fn first_of(endpoints: &str) -> (&str, Option<String>) {
+    match endpoints.split_once(',') {
+        Some((first, others)) if others.contains("://") => {
+            (first, Some(format!("only the first of several endpoints is used: {first}")))
+        }
+        Some(_) | None => (endpoints, None),
+    }
+}
+
+/// Whether the environment asks each command for its help alone, as it could in the original.
+///
+/// # Errors
+/// [`CommandError::BadEnv`].
+pub fn help_is_asked_for(env: impl Fn(&str) -> Option<String>) -> Result<bool, CommandError> {
+    match env(HELP_ENV).filter(|value| !value.is_empty()) {
+        None => Ok(false),
+        Some(value) => truth(&value).ok_or_else(|| CommandError::BadEnv {
+            name: HELP_ENV,
+            value: value.clone(),
+            reason: "it is neither true nor false".to_owned(),
+        }),
+    }
+}
+
 /// Reads a truth value as the original did: the words of Go's `strconv.ParseBool`.
-fn truth(text: &str) -> Option<bool> {
+pub fn truth(text: &str) -> Option<bool> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
@@ -99,13 +128,15 @@ mod tests {
         };
         let lookup = |name: &str| env.iter().find(|(var, _)| *var == name).map(|(_, value)| (*value).to_owned());
         let got = match Settings::resolve(&args, lookup) {
-            Ok(settings) => format!(
-                "{}{} {:?}{}",
-                settings.endpoint,
-                if settings.endpoint_is_default { " (default)" } else { "" },
-                settings.request_timeout,
-                if settings.debug { " debug" } else { "" }
-            ),
+            Ok(settings) => {
+                format!(
+                    "{}{} {:?}{}",
+                    settings.endpoint,
+                    if settings.endpoint_is_default { " (default)" } else { "" },
+                    settings.request_timeout,
+                    if settings.debug { " debug" } else { "" }
+                ) + &settings.notes.iter().map(|note| format!("; {note}")).collect::<String>()
+            }
             Err(err) => err.to_string(),
         };
         assert_eq!(got, expected);
@@ -123,6 +154,12 @@ mod tests {
             &[("FLEETCTL_REQUEST_TIMEOUT", "x")],
             "unix:///var/run/fleet.sock (default) 4s",
         );
+        check(
+            &[("endpoint", "unix:///a,http://h:1")],
+            &[],
+            "unix:///a 10s; only the first of several endpoints is used: unix:///a",
+        );
+        check(&[("endpoint", "unix:///a,b")], &[], "unix:///a,b 10s");
         check(&[("debug", "")], &[], "unix:///var/run/fleet.sock (default) 10s debug");
         check(&[], &[("FLEETCTL_DEBUG", "1")], "unix:///var/run/fleet.sock (default) 10s debug");
         check(&[], &[("FLEETCTL_DEBUG", "False")], "unix:///var/run/fleet.sock (default) 10s");

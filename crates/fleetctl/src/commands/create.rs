@@ -49,6 +49,9 @@ async fn run(
     if units.is_empty() {
         return Err(CommandError::NoUnits { command: verb(target) });
     }
+    if files.sign {
+        return Err(CommandError::Signing);
+    }
     let purpose = if target == v2::State::Inactive { Purpose::Submit } else { Purpose::Activate };
     let (arguments, errors) = names::arguments(units, purpose);
     let mut exit = session.report_all(&errors);

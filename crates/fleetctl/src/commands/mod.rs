@@ -14,7 +14,7 @@ mod session;
 mod status;
 mod waiting;
 
-use crate::cli::Command;
+use crate::cli::{Command, Journal, Status};
 use crate::console::Console;
 use crate::error::CommandError;
 use crate::exit::Exit;
@@ -28,16 +28,15 @@ use session::Session;
 /// What ended the command as a whole. What failed for single units has been reported already, and is in the exit code.
 pub async fn run(command: Command, settings: Settings, console: &Console) -> Result<Exit, CommandError> {
     match command {
-        Command::Version => {
-            console.line(&format!("fleetctl version {}", env!("CARGO_PKG_VERSION")))?;
-            Ok(Exit::Ok)
-        }
         Command::Dev(args) => dev::run(console, args).await,
         command => with_cluster(command, &Session::open(settings, console)?).await,
     }
 }
 
 async fn with_cluster(command: Command, session: &Session<'_>) -> Result<Exit, CommandError> {
+    if let Command::Status(Status { way, .. }) | Command::Journal(Journal { way, .. }) = &command {
+        way.notes().into_iter().for_each(|note| session.console.talk(&format!("WARNING: {note}")));
+    }
     match command {
         Command::Submit(args) => create::submit(session, &args).await,
         Command::Load(args) => create::load(session, &args).await,
@@ -54,8 +53,12 @@ async fn with_cluster(command: Command, session: &Session<'_>) -> Result<Exit, C
         Command::ListUnitFiles(args) => list::unit_files(session, &args).await,
         Command::ListMachines(args) => list::machines(session, &args).await,
         Command::Machine { command } => machine::run(session, command).await,
-        Command::Dev(_) | Command::Version => unreachable!("these need no cluster and were carried out by `run`"),
-        Command::Completion(_) | Command::Complete(_) | Command::Man { .. } => {
+        Command::Dev(_) => unreachable!("it needs no cluster and was carried out by `run`"),
+        Command::Version { .. }
+        | Command::Verify { .. }
+        | Command::Completion(_)
+        | Command::Complete(_)
+        | Command::Man { .. } => {
             unreachable!("these need no settings and were carried out by `main`")
         }
     }

@@ -16,6 +16,9 @@ use crate::render;
 use crate::settings::{ENDPOINT_ENV, Settings};
 use crate::wait;
 
+/// Where etcd listens by default, today and in the original's time.
+const ETCDS_PORTS: [&str; 2] = [":2379", ":4001"];
+
 /// A client, and where to print.
 pub struct Session<'a> {
     /// The way to fleetd.
@@ -65,10 +68,20 @@ impl<'a> Session<'a> {
             return self.no_answer(doing);
         }
         let hint = match &err {
+            _ if self.is_at_etcds_port() => Some(
+                "that is etcd's port: fleetctl asks fleetd, and fleetd alone reads etcd; say where a fleetd is"
+                    .to_owned(),
+            ),
             ClientError::Unreachable { .. } => Some(self.unreachable_hint()),
             ClientError::Setup { .. } | ClientError::Problem(_) | ClientError::Garbled { .. } => None,
         };
         CommandError::Api { doing: doing.to_owned(), err, hint }
+    }
+
+    /// The original could read etcd itself, and scripts may still point there.
+    fn is_at_etcds_port(&self) -> bool {
+        let Endpoint::Http(url) = &self.settings.endpoint else { return false };
+        ETCDS_PORTS.iter().any(|port| url.ends_with(port))
     }
 
     fn no_answer(&self, doing: &str) -> CommandError {

@@ -33,7 +33,7 @@ pub fn of(words: &[String]) -> Vec<Candidate> {
     let cluster = Arc::new(Cluster { settings: settings(before) });
     let mut cli = with_short_commands(with_names(Cli::command(), &cluster));
     let before = before.iter().map(OsString::from).collect();
-    let mut args = flags::behind_their_command(&Cli::command(), before);
+    let mut args = flags::as_parsed(&Cli::command(), before);
     args.push(current.into());
     let index = args.len() - 1;
     let found = clap_complete::engine::complete(&mut cli, args, index, None).unwrap_or_default();

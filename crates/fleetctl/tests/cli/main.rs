@@ -3,6 +3,7 @@
 mod completion;
 mod help;
 mod man;
+mod original;
 mod without_cluster;
 
 use std::path::Path;
