@@ -295,16 +295,25 @@ pub struct Status {
     /// How to print
     #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t = Format::Text)]
     pub output: Format,
+    /// Nothing is shortened here
+    #[arg(short = 'l', long, hide = true)]
+    pub full: bool,
+    #[command(flatten)]
+    pub habits: Habits,
     /// Unit names or quoted globs
     #[arg(value_name = "UNIT")]
     pub units: Vec<String>,
 }
 
-// Plain comments, for the parser would print them: `Text` is for people, `Json` is what the API says.
+// Plain comments, for the parser would print them: `Text` is for people, `Wide` the same with all that is worth a column, `Name`
+// only names, `Json` and `Yaml` what the API says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     Text,
+    Wide,
+    Name,
     Json,
+    Yaml,
 }
 
 #[derive(Debug, Args)]
@@ -331,7 +340,7 @@ pub struct Journal {
 /// How to print a table.
 #[derive(Clone, Debug, Args)]
 pub struct TableArgs {
-    /// Do not shorten machine IDs and hashes
+    /// Do not shorten machine IDs and hashes, nor cells that are too long for the terminal
     #[arg(short = 'l', long, alias = "l")]
     pub full: bool,
     /// Leave out the header line
@@ -343,16 +352,54 @@ pub struct TableArgs {
     /// How to print
     #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t = Format::Text)]
     pub output: Format,
+    #[command(flatten)]
+    pub habits: Habits,
 }
 
-#[derive(Debug, Args)]
-#[command(after_help = "Columns: unit, machine, active, sub, load, hash.")]
-pub struct ListUnits {
-    #[command(flatten)]
-    pub table: TableArgs,
+/// What people who know systemctl type, and what is so here without it.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Habits {
+    /// Show all: nothing is left out here
+    #[arg(short, long, hide = true)]
+    pub all: bool,
+    /// No pager: there is none
+    #[arg(long, hide = true)]
+    pub no_pager: bool,
+    /// No marks in front of rows: there are none
+    #[arg(long, hide = true)]
+    pub plain: bool,
+}
+
+/// Which units to list.
+#[derive(Clone, Debug, Args)]
+pub struct UnitArgs {
+    /// Only what is on this machine: its ID or the beginning of it, or its address
+    #[arg(long, value_name = "ID")]
+    pub machine: Option<String>,
+    /// Only units of these types, separated by commas, such as `service,timer`
+    #[arg(short = 't', long = "type", value_name = "TYPES")]
+    pub types: Vec<String>,
     /// Only these: unit names or quoted globs
     #[arg(value_name = "UNIT")]
     pub units: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Columns: unit, machine, active, sub, load, hash, result.")]
+pub struct ListUnits {
+    #[command(flatten)]
+    pub table: TableArgs,
+    /// Go on with what changes: drawn anew on a terminal, else one line for each change
+    #[arg(short, long)]
+    pub watch: bool,
+    /// Only what is in one of these states, separated by commas, as systemd says them: `failed`, `running`, `active`
+    #[arg(long, value_name = "STATES")]
+    pub state: Vec<String>,
+    /// The same as `--state=failed`
+    #[arg(long)]
+    pub failed: bool,
+    #[command(flatten)]
+    pub units: UnitArgs,
 }
 
 #[derive(Debug, Args)]
@@ -360,16 +407,27 @@ pub struct ListUnits {
 pub struct ListUnitFiles {
     #[command(flatten)]
     pub table: TableArgs,
-    /// Only these: unit names or quoted globs
-    #[arg(value_name = "UNIT")]
-    pub units: Vec<String>,
+    /// Go on with what changes: drawn anew on a terminal, else one line for each change
+    #[arg(short, long)]
+    pub watch: bool,
+    /// Only units whose desired or current state is one of these, separated by commas: `inactive`, `loaded`, `launched`
+    #[arg(long, value_name = "STATES")]
+    pub state: Vec<String>,
+    #[command(flatten)]
+    pub units: UnitArgs,
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Columns: machine, ip, metadata, state, units.")]
+#[command(after_help = "Columns: machine, ip, metadata, state, units, version.")]
 pub struct ListMachines {
     #[command(flatten)]
     pub table: TableArgs,
+    /// Only machines in one of these states, separated by commas: `present`, `lost`, `absent`, `given-up`, `cordoned`, `draining`
+    #[arg(long, value_name = "STATES")]
+    pub state: Vec<String>,
+    /// Only these: IDs or beginnings of them, addresses, or quoted globs over IDs
+    #[arg(value_name = "ID")]
+    pub machines: Vec<String>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -5,7 +5,26 @@ use std::os::fd::AsFd as _;
 
 use indicatif::{ProgressBar, ProgressDrawTarget};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use terminal_size::{Height, Width};
 use tokio::sync::oneshot;
+
+/// To the upper left corner; nothing in this line; nothing below (ECMA-48: CUP, EL, ED). A line is emptied before it is written,
+/// for a tab leaves what it passes over.
+const HOME: &str = "\u{1b}[H";
+const CLEAR_LINE: &str = "\u{1b}[2K";
+const CLEAR_BELOW: &str = "\u{1b}[J";
+
+/// How large the terminal is that shows stdout, in characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Screen {
+    /// From left to right.
+    pub width: usize,
+    /// From top to bottom.
+    pub height: usize,
+}
+
+/// What a terminal that does not say how large it is is taken for: large enough for everything.
+const SCREEN_UNKNOWN: Screen = Screen { width: usize::MAX, height: usize::MAX };
 
 /// Where the output of a command goes.
 ///
@@ -25,6 +44,38 @@ impl Console {
     /// Whether somebody watches stderr.
     pub fn is_watched(&self) -> bool {
         self.stderr_is_terminal
+    }
+
+    /// The terminal that shows stdout; `None` if it is no terminal.
+    pub fn screen(&self) -> Option<Screen> {
+        let stdout = io::stdout();
+        stdout.is_terminal().then(|| match terminal_size::terminal_size_of(stdout) {
+            Some((Width(width), Height(height))) => Screen { width: width.into(), height: height.into() },
+            None => SCREEN_UNKNOWN,
+        })
+    }
+
+    /// Shows these lines on the terminal in place of what it shows, without a flicker. Lines have no ends.
+    ///
+    /// # Errors
+    /// As [`Console::line`].
+    pub fn redraw(&self, lines: &[String]) -> io::Result<()> {
+        let is_plain = anstream::AutoStream::choice(&io::stdout()) == anstream::ColorChoice::Never;
+        let mut screen = String::from(HOME);
+        for line in lines {
+            screen += CLEAR_LINE;
+            if is_plain {
+                screen += &anstream::adapter::strip_str(line).to_string();
+            } else {
+                screen += line;
+            }
+            screen += "\r\n";
+        }
+        screen += CLEAR_BELOW;
+        // Not through the stream that takes colours away: these codes are no colours.
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(screen.as_bytes())?;
+        stdout.flush()
     }
 
     /// The progress bar; invisible until [`Console::show_bar`].

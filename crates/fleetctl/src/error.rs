@@ -45,6 +45,8 @@ pub enum CommandError {
     NoAnswer { doing: String, seconds: f64 },
     #[error("cannot write the output")]
     Output(#[source] io::Error),
+    #[error("cannot write the answer as YAML")]
+    Yaml(#[source] Box<serde_saphyr::ser_error::Error>),
     #[error("cannot write the answer as JSON")]
     Json(#[source] serde_json::Error),
     #[error("cannot read `{path}`", path = path.display())]

@@ -23,6 +23,7 @@ mod journal;
 mod man;
 mod names;
 mod render;
+mod select;
 mod settings;
 mod wait;
 

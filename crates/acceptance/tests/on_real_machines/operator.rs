@@ -46,7 +46,7 @@ fn a_cordoned_machine_keeps_what_it_has_and_gets_nothing_new() {
         assert_eq!(runs_on(&world, unit), ["m2"], "{unit}");
     }
     let rows = desk.ok("fleetctl list-unit-files --no-legend --fields=state,unit");
-    assert!(rows.lines().any(|row| row.starts_with("1 of 2") && row.ends_with("all.service")), "{rows}");
+    assert!(rows.lines().any(|row| row.starts_with("1/2") && row.ends_with("all.service")), "{rows}");
     assert_eq!(pids(&world, &units), before, "what is there stays");
 
     // The whole cluster is closed: what is started waits, and says why. By the address it can be named as well.

@@ -13,6 +13,7 @@ mod overview;
 mod session;
 mod status;
 mod waiting;
+mod watching;
 
 use crate::cli::{Command, Journal, Status};
 use crate::console::Console;

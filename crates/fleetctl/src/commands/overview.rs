@@ -2,7 +2,8 @@
 
 use fleet_api::v2;
 
-use crate::cli::{Format, Status};
+use crate::cli::Status;
+use crate::commands::list::structured;
 use crate::commands::session::Session;
 use crate::error::CommandError;
 use crate::exit::Exit;
@@ -13,8 +14,8 @@ use crate::wait::{self, Why, legend};
 pub async fn run(session: &Session<'_>, args: &Status) -> Result<Exit, CommandError> {
     let list = session.call("list the machines", session.client.machines()).await?;
     let units = session.call("list the units", session.client.units(&[])).await?.units;
-    if args.output == Format::Json {
-        session.json(&serde_json::json!({ "brake": list.brake, "machines": list.machines, "units": units }))?;
+    let all = serde_json::json!({ "brake": list.brake, "machines": list.machines, "units": units });
+    if structured(session, args.output, &all, units.iter().map(|unit| unit.name.as_str()))? {
         return Ok(Exit::Ok);
     }
     for line in lines(&list, &units) {

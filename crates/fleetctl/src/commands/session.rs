@@ -134,7 +134,13 @@ impl<'a> Session<'a> {
         Ok(known.map(|unit| (unit.name.clone(), unit)).collect())
     }
 
-    /// One line that is JSON all over.
+    /// One value as YAML. Several that come one after the other are a stream of documents.
+    pub fn yaml(&self, value: &impl Serialize) -> Result<(), CommandError> {
+        let text = serde_saphyr::to_string(value).map_err(|err| CommandError::Yaml(Box::new(err)))?;
+        Ok(self.console.bytes(text.as_bytes())?)
+    }
+
+    /// One value as JSON.
     pub fn json(&self, value: &impl Serialize) -> Result<(), CommandError> {
         let text = serde_json::to_string_pretty(value).map_err(CommandError::Json)?;
         Ok(self.console.line(&text)?)

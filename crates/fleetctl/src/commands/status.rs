@@ -3,10 +3,12 @@
 use fleet_api::v2;
 
 use crate::cli::{Format, Status};
+use crate::commands::list::{print, structured};
 use crate::commands::session::{Session, machine_of};
 use crate::error::CommandError;
 use crate::exit::Exit;
 use crate::names::{self, Purpose};
+use crate::render::table;
 use crate::wait::{self, legend};
 
 /// Carries it out: all units, also after one that is not running. The exit code is the first that is not 0, as with systemctl.
@@ -16,10 +18,7 @@ pub async fn run(session: &Session<'_>, args: &Status) -> Result<Exit, CommandEr
     let (selected, unknown) = names::units_of(&arguments, &known);
     errors.extend(unknown);
     let mut exit = Exit::Ok;
-    if args.output == Format::Json {
-        let units: Vec<&v2::Unit> = selected.iter().map(|one| one.unit).collect();
-        session.json(&units)?;
-    } else {
+    if args.output == Format::Text {
         for (idx, one) in selected.iter().enumerate() {
             if 0 < idx {
                 session.console.line("")?;
@@ -30,6 +29,23 @@ pub async fn run(session: &Session<'_>, args: &Status) -> Result<Exit, CommandEr
                 Err(err) => session.report(&err),
             };
             exit = first(exit, code);
+        }
+    } else {
+        let machine = args.machine.as_deref();
+        let mut units = Vec::new();
+        for one in &selected {
+            match on_machine(one.unit.clone(), machine) {
+                Ok(unit) => {
+                    exit = first(exit, standing(&unit));
+                    units.push(unit);
+                }
+                Err(err) => exit = first(exit, session.report(&err)),
+            }
+        }
+        let names = units.iter().map(|unit| unit.name.as_str());
+        if !structured(session, args.output, &units, names)? {
+            let columns = table::units().choose(None, true)?;
+            print(session, false, true, &columns.table(&table::unit_rows(&units), false))?;
         }
     }
     Ok(errors.iter().fold(exit, |exit, err| first(exit, session.report(err))))
@@ -84,6 +100,31 @@ async fn show(session: &Session<'_>, unit: &v2::Unit, machine: Option<&str>) -> 
         exit = first(exit, exit_of(status.exit_code));
     }
     Ok(exit)
+}
+
+/// The unit with its placement on one machine alone, if one is asked for.
+fn on_machine(mut unit: v2::Unit, machine: Option<&str>) -> Result<v2::Unit, CommandError> {
+    if let Some(given) = machine {
+        let id = machine_of(given, unit.placements.iter().map(|placement| placement.machine.as_str()))?;
+        unit.placements.retain(|placement| placement.machine == id);
+    }
+    Ok(unit)
+}
+
+/// The exit code that systemctl would give on the unit's machines, by what they last said.
+pub fn standing(unit: &v2::Unit) -> Exit {
+    let on = |placement: &v2::Placement| match &placement.state {
+        Some(state) if placement.lost.is_none() => match (state.load.as_str(), state.active.as_str()) {
+            ("not-found", "inactive" | "failed") => Exit::NoSuchUnit,
+            (_, "inactive" | "failed") => Exit::NotRunning,
+            _ => Exit::Ok,
+        },
+        Some(_) | None => Exit::NotRunning,
+    };
+    if unit.placements.is_empty() {
+        return Exit::NotRunning;
+    }
+    unit.placements.iter().map(on).fold(Exit::Ok, first)
 }
 
 /// systemctl's exit code as ours: they mean the same.
@@ -158,6 +199,27 @@ mod tests {
         );
         unit.desired_state = v2::State::Inactive;
         assert_eq!(nowhere(&unit), ["web.service - A web server", "     Fleet: inactive; on no machine"]);
+    }
+
+    #[test]
+    fn codes_of_states() {
+        let mut unit = fixture::unit("web.service", v2::State::Launched);
+        assert_eq!(standing(&unit), Exit::NotRunning);
+        for (load, active, code) in [
+            ("loaded", "active", 0),
+            ("loaded", "activating", 0),
+            ("loaded", "reloading", 0),
+            ("loaded", "inactive", 3),
+            ("loaded", "failed", 3),
+            ("not-found", "inactive", 4),
+        ] {
+            let state = v2::UnitState { load: load.to_owned(), ..fixture::state(active, "", "") };
+            unit = fixture::placed("web.service", state);
+            assert_eq!(standing(&unit).code(), code, "{load} {active}");
+        }
+        unit = fixture::placed("web.service", fixture::state("active", "running", ""));
+        unit.placements[0].lost = Some(v2::Lost { silent_ms: 1 });
+        assert_eq!(standing(&unit).code(), 3, "nobody knows");
     }
 
     #[test]

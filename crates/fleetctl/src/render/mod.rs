@@ -2,5 +2,6 @@
 
 pub mod drain;
 pub mod error;
+pub mod layout;
 pub mod progress;
 pub mod table;

@@ -1,17 +1,12 @@
-//! Tables in the layout of the original, which scripts parse.
-//!
-//! Cells are padded with tabs to the next multiple of 8 columns; the last cell of a row is not padded. So between two cells there
-//! is at least one tab. Source: Go's `text/tabwriter` with tab width 8 and padding 1, as the original used it.
+//! What the tables of units, unit files and machines show; `layout` puts it into columns.
 
 use std::collections::BTreeMap;
 
 use fleet_api::v2;
 
 use crate::error::CommandError;
+use crate::render::layout::Table;
 use crate::wait::{self, SHORT_ID_LEN};
-
-/// Width of a tab stop in columns.
-const TAB_WIDTH: usize = 8;
 
 /// How many hex digits of a hash people see.
 pub const SHORT_HASH_LEN: usize = 7;
@@ -25,18 +20,21 @@ pub struct Columns<Row: 'static> {
     pub all: &'static [(&'static str, Cell<Row>)],
     /// The columns that are shown if none is asked for.
     pub default: &'static str,
+    /// Those that are shown with `-o wide`.
+    pub wide: &'static str,
 }
 
 /// The columns that were asked for, checked.
 pub struct Chosen<Row: 'static>(Vec<(&'static str, Cell<Row>)>);
 
 impl<Row> Columns<Row> {
-    /// Reads `--fields`: names in lower case, separated by commas, in the wanted order, also repeated.
+    /// Reads `--fields`: names in lower case, separated by commas, in the wanted order, also repeated. Without it all columns that
+    /// are worth it, if `wide`, or the usual ones.
     ///
     /// # Errors
     /// [`CommandError::NoFields`] for an empty text, [`CommandError::BadField`] for a name that is no column.
-    pub fn choose(&self, fields: Option<&str>) -> Result<Chosen<Row>, CommandError> {
-        let fields = fields.unwrap_or(self.default);
+    pub fn choose(&self, fields: Option<&str>, wide: bool) -> Result<Chosen<Row>, CommandError> {
+        let fields = fields.unwrap_or(if wide { self.wide } else { self.default });
         let valid = || self.all.iter().map(|(name, _)| *name).collect::<Vec<&str>>().join(", ");
         if fields.is_empty() {
             return Err(CommandError::NoFields { valid: valid() });
@@ -55,41 +53,22 @@ impl<Row> Chosen<Row> {
         self.0.iter().any(|(column, _)| *column == name)
     }
 
-    /// The table, one text a line.
-    pub fn render(&self, rows: &[Row], full: bool, no_legend: bool) -> Vec<String> {
-        let header = (!no_legend).then(|| self.0.iter().map(|(name, _)| name.to_uppercase()).collect());
-        let cells = rows.iter().map(|row| self.0.iter().map(|(_, cell)| cell(row, full)).collect());
-        layout(&header.into_iter().chain(cells).collect::<Vec<Vec<String>>>())
+    /// The table.
+    pub fn table(&self, rows: &[Row], full: bool) -> Table {
+        let columns = self.0.iter().map(|(name, _)| *name).collect();
+        let rows = rows.iter().map(|row| self.0.iter().map(|(_, cell)| cell(row, full)).collect()).collect();
+        Table { columns, rows }
     }
-}
-
-/// Lays cells out in columns.
-fn layout(rows: &[Vec<String>]) -> Vec<String> {
-    let width = |cell: &String| cell.chars().count();
-    let n_columns = rows.first().map_or(0, Vec::len);
-    // One column of padding at least, then up to the next tab stop.
-    let stops: Vec<usize> = (0..n_columns)
-        .map(|column| (rows.iter().map(|row| width(&row[column])).max().unwrap_or(0) + 1).next_multiple_of(TAB_WIDTH))
-        .collect();
-    let line = |row: &Vec<String>| {
-        let mut line = String::new();
-        for (column, cell) in row.iter().enumerate() {
-            line.push_str(cell);
-            if column + 1 < n_columns {
-                let n_tabs = (stops[column] - width(cell)).div_ceil(TAB_WIDTH);
-                line.extend(std::iter::repeat_n('\t', n_tabs));
-            }
-        }
-        line
-    };
-    rows.iter().map(line).collect()
 }
 
 /// A row of `list-units`: one unit on one machine.
 pub struct UnitRow {
-    name: String,
-    machine: v2::Placement,
-    state: v2::UnitState,
+    /// The unit.
+    pub name: String,
+    /// The machine.
+    pub machine: v2::Placement,
+    /// How it is there.
+    pub state: v2::UnitState,
 }
 
 /// The rows of `list-units`: by name, then machine; without what no machine has spoken of. What a lost machine has is lost,
@@ -124,8 +103,10 @@ pub fn units() -> Columns<UnitRow> {
             ("sub", |row, _| or_dash(&row.state.sub)),
             ("load", |row, _| or_dash(&row.state.load)),
             ("hash", |row, full| hash_cell(&row.state.hash, full)),
+            ("result", |row, _| or_dash(&row.state.result)),
         ],
         default: "unit,machine,active,sub",
+        wide: "unit,machine,load,active,sub,result,hash",
     }
 }
 
@@ -138,7 +119,7 @@ pub fn unit_files() -> Columns<v2::Unit> {
             ("dstate", |unit, _| unit.desired_state.as_str().to_owned()),
             ("state", |unit, _| match wait::share(unit) {
                 Some(_) if unit.desired_state == v2::State::Inactive => "-".to_owned(),
-                Some((n, n_fitting)) => format!("{n} of {n_fitting}"),
+                Some((n, n_fitting)) => format!("{n}/{n_fitting}"),
                 None => unit.current_state.as_str().to_owned(),
             }),
             ("target", target_cell),
@@ -147,6 +128,7 @@ pub fn unit_files() -> Columns<v2::Unit> {
             ("global", |unit, _| unit.global.to_string()),
         ],
         default: "unit,hash,dstate,state,target",
+        wide: "unit,hash,dstate,state,target,global,desc",
     }
 }
 
@@ -159,8 +141,10 @@ pub fn machines() -> Columns<v2::Machine> {
             ("metadata", |machine, _| or_dash(&metadata(&machine.metadata))),
             ("state", |machine, _| machine_state(machine)),
             ("units", |machine, _| machine.units.to_string()),
+            ("version", |machine, _| or_dash(&machine.version)),
         ],
         default: "machine,ip,metadata,state",
+        wide: "machine,ip,metadata,state,units,version",
     }
 }
 

@@ -43,8 +43,8 @@ fn place(machine: &str, ip: Option<&str>) -> Placement {
 
 #[track_caller]
 fn check<Row>(columns: &Columns<Row>, rows: &[Row], fields: Option<&str>, full: bool, expected: Expect) {
-    let chosen = columns.choose(fields).expect("columns");
-    expected.assert_eq(&arrows(&chosen.render(rows, full, false)));
+    let chosen = columns.choose(fields, false).expect("columns");
+    expected.assert_eq(&arrows(&chosen.table(rows, full).lines(true, None)));
 }
 
 // The three samples of the reference, to the byte.
@@ -57,7 +57,7 @@ fn samples_of_the_original() {
         false,
         expect![[r#"
             UNIT→→HASH→DSTATE→→STATE→→TARGET
-            glob.service→03ec2aa→launched→2 of 3→→global
+            glob.service→03ec2aa→launched→2/3→→global
             hello.service→8a62c40→launched→launched→4f1c2a7d.../10.77.13.11
         "#]],
     );
@@ -182,9 +182,9 @@ fn columns_and_full() {
 #[test]
 fn no_legend_narrows_the_columns() {
     let machine = fixture::machine("abc");
-    let chosen = machines().choose(Some("ip,machine")).expect("columns");
-    assert_eq!(arrows(&chosen.render(&[machine], false, true)), "-→abc...\n");
-    assert_eq!(arrows(&chosen.render(&[], false, true)), "");
+    let chosen = machines().choose(Some("ip,machine"), true).expect("columns");
+    assert_eq!(arrows(&chosen.table(&[machine], false).lines(false, None)), "-→abc...\n");
+    assert_eq!(arrows(&chosen.table(&[], false).lines(false, None)), "");
 }
 
 #[test]
@@ -216,7 +216,7 @@ fn what_no_machine_has_spoken_of_is_no_row() {
 
 #[test]
 fn wrong_columns() {
-    let said = |fields: &str| units().choose(Some(fields)).err().expect("an error").to_string();
+    let said = |fields: &str| units().choose(Some(fields), false).err().expect("an error").to_string();
     assert_eq!(said(""), "Must define output format");
     assert_eq!(said("unit,nope"), "Invalid key in output format: \"nope\"");
     assert_eq!(said("UNIT"), "Invalid key in output format: \"UNIT\"");

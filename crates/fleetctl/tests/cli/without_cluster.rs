@@ -130,12 +130,12 @@ fn wrong_command_lines() {
     check(
         "list-units --fields unit,nope",
         expect![[r#"
-        exit 2
-        --- stdout
-        --- stderr
-        error: Invalid key in output format: "nope"
-        hint: the columns of this list are unit, machine, active, sub, load, hash
-    "#]],
+            exit 2
+            --- stdout
+            --- stderr
+            error: Invalid key in output format: "nope"
+            hint: the columns of this list are unit, machine, active, sub, load, hash, result
+        "#]],
     );
     check(
         "list-machines --fields=",
@@ -144,7 +144,7 @@ fn wrong_command_lines() {
             --- stdout
             --- stderr
             error: Must define output format
-            hint: the columns of this list are machine, ip, metadata, state, units
+            hint: the columns of this list are machine, ip, metadata, state, units, version
         "#]],
     );
     check(

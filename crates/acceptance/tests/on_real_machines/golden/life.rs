@@ -363,7 +363,7 @@ fn global_units() {
             exit 0
             --- stdout
             UNIT	HASH	DSTATE	STATE	TARGET
-            all.service	dbeac37	launched	3 of 3	global
+            all.service	dbeac37	launched	3/3	global
             $ fleetctl status all | grep -v -e Memory: -e Tasks: -e CPU: -e CGroup: -e ─
             exit 0
             --- stdout

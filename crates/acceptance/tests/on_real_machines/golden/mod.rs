@@ -5,6 +5,7 @@
 //! how busy the box is, and have tests of their own.
 
 mod life;
+mod lists;
 mod machines;
 mod trouble;
 

@@ -1,0 +1,281 @@
+//! `--watch` of lists of units: what changes, from the API's watch.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
+use std::time::Duration;
+
+use fleet_api::{WatchStream, v2};
+use futures_util::StreamExt as _;
+use tokio::time::Instant;
+
+use crate::cli::{Format, TableArgs};
+use crate::commands::list::UnitTable;
+use crate::commands::session::Session;
+use crate::commands::waiting::RECONNECT_PAUSE;
+use crate::error::CommandError;
+use crate::exit::Exit;
+use crate::render::layout::Table;
+
+/// For how long changes are gathered before they are shown: what comes together is shown together, and nobody notices the delay.
+const GATHER: Duration = Duration::from_millis(100);
+
+/// What stands for the state in the last row that is printed of a unit that has none any more.
+const GONE: &str = "gone";
+
+/// Shows a list, and goes on with what changes. It ends with Ctrl-C, or when nobody reads any more.
+pub async fn run(session: &Session<'_>, args: &TableArgs, table: &impl UnitTable) -> Result<Exit, CommandError> {
+    let mut view = View { session, args, table, shown: None };
+    let mut stream = Some(open(session).await?);
+    let mut picture = Picture::default();
+    let mut due = None;
+    let mut reader_gone = pin!(session.console.reader_gone());
+    loop {
+        tokio::select! {
+            event = next(&mut stream, session) => match event {
+                Some(event) => {
+                    picture.take(event);
+                    due = due.or_else(|| picture.is_whole().then(|| Instant::now() + GATHER));
+                }
+                None => {
+                    session.console.talk("lost fleetd; trying to reach it again");
+                    picture.begin_again();
+                }
+            },
+            () = until(due) => {
+                due = None;
+                view.show(picture.units.values().cloned().collect())?;
+            }
+            () = &mut reader_gone => return Ok(Exit::Ok),
+        }
+    }
+}
+
+async fn open(session: &Session<'_>) -> Result<WatchStream, CommandError> {
+    session.open_stream("follow the units", session.client.watch(&v2::WatchRequest::default())).await
+}
+
+/// The next event; `None` once for a stream that broke. A broken one is opened again, however long that takes.
+async fn next(stream: &mut Option<WatchStream>, session: &Session<'_>) -> Option<v2::WatchEvent> {
+    loop {
+        match stream {
+            Some(events) => match events.next().await {
+                Some(Ok(event)) => return Some(event),
+                Some(Err(_)) | None => {
+                    *stream = None;
+                    return None;
+                }
+            },
+            None => {
+                tokio::time::sleep(RECONNECT_PAUSE).await;
+                *stream = open(session).await.ok();
+            }
+        }
+    }
+}
+
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The units as the watch tells of them.
+#[derive(Debug, Default)]
+struct Picture {
+    units: BTreeMap<String, v2::Unit>,
+    /// While all units are told of once: those that were, for what is not among them is gone. `None` after that.
+    told: Told,
+}
+
+#[derive(Debug)]
+enum Told {
+    Some(BTreeSet<String>),
+    All,
+}
+
+impl Default for Told {
+    fn default() -> Told {
+        Told::Some(BTreeSet::new())
+    }
+}
+
+impl Picture {
+    fn take(&mut self, event: v2::WatchEvent) {
+        if event.name.is_empty() {
+            if let Told::Some(told) = std::mem::replace(&mut self.told, Told::All) {
+                self.units.retain(|name, _| told.contains(name));
+            }
+            return;
+        }
+        if let Told::Some(told) = &mut self.told {
+            told.insert(event.name.clone());
+        }
+        match event.unit {
+            Some(unit) => self.units.insert(event.name, unit),
+            None => self.units.remove(&event.name),
+        };
+    }
+
+    fn is_whole(&self) -> bool {
+        matches!(self.told, Told::All)
+    }
+
+    fn begin_again(&mut self) {
+        self.told = Told::default();
+    }
+}
+
+/// What has been shown, and how.
+struct View<'a, 'b, T> {
+    session: &'a Session<'b>,
+    args: &'a TableArgs,
+    table: &'a T,
+    /// `None` before the first time.
+    shown: Option<Shown>,
+}
+
+/// Units by name, and rows by their keys.
+#[derive(Default)]
+struct Shown {
+    units: BTreeMap<String, v2::Unit>,
+    rows: BTreeMap<String, Vec<String>>,
+}
+
+impl<T: UnitTable> View<'_, '_, T> {
+    fn show(&mut self, units: Vec<v2::Unit>) -> Result<(), CommandError> {
+        let units = self.table.select(units);
+        let first = self.shown.is_none();
+        let before = self.shown.take().unwrap_or_default();
+        let (keys, table) = self.table.table(&units);
+        let rows: BTreeMap<String, Vec<String>> = keys.iter().cloned().zip(table.rows.iter().cloned()).collect();
+        match self.args.output {
+            Format::Text | Format::Wide => match self.session.console.screen() {
+                Some(screen) => {
+                    let width = if self.args.full { usize::MAX } else { screen.width };
+                    let lines = table.lines(!self.args.no_legend, Some(width));
+                    self.session.console.redraw(&fit(lines, screen.height))?;
+                }
+                None => {
+                    let changed = changes(&before.rows, &keys, &table);
+                    let text: Vec<String> = changed.lines(first && !self.args.no_legend, None);
+                    for line in text {
+                        self.session.console.line(&line)?;
+                    }
+                }
+            },
+            Format::Name | Format::Json | Format::Yaml => self.tell(&before.units, &units)?,
+        }
+        let units = units.into_iter().map(|unit| (unit.name.clone(), unit)).collect();
+        self.shown = Some(Shown { units, rows });
+        Ok(())
+    }
+
+    /// Units that are others than before: their names, or one object each; without the unit if it is gone.
+    fn tell(&self, before: &BTreeMap<String, v2::Unit>, units: &[v2::Unit]) -> Result<(), CommandError> {
+        let now: BTreeSet<&str> = units.iter().map(|unit| unit.name.as_str()).collect();
+        let gone = before.keys().filter(|name| !now.contains(name.as_str())).map(|name| (name.as_str(), None));
+        let changed = units.iter().filter(|unit| before.get(&unit.name) != Some(unit));
+        for (name, unit) in changed.map(|unit| (unit.name.as_str(), Some(unit))).chain(gone) {
+            let object = serde_json::json!({ "name": name, "unit": unit });
+            match self.args.output {
+                Format::Name => self.session.console.line(name)?,
+                // A line for each, so that programs can read it as it comes.
+                Format::Json => self.session.console.line(&object.to_string())?,
+                Format::Yaml | Format::Text | Format::Wide => {
+                    self.session.console.line("---")?;
+                    self.session.yaml(&object)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The rows that are others than before, and one each for those that are gone.
+fn changes(before: &BTreeMap<String, Vec<String>>, keys: &[String], table: &Table) -> Table {
+    let mut rows: Vec<Vec<String>> = keys
+        .iter()
+        .zip(&table.rows)
+        .filter(|(key, row)| before.get(*key) != Some(row))
+        .map(|(_, row)| row.clone())
+        .collect();
+    let now: BTreeSet<&String> = keys.iter().collect();
+    let gone = before.iter().filter(|(key, _)| !now.contains(key)).map(|(_, row)| {
+        let cell = |(column, cell): (&&str, &String)| match *column {
+            "unit" | "machine" | "desc" => cell.clone(),
+            "active" | "state" => GONE.to_owned(),
+            _ => "-".to_owned(),
+        };
+        table.columns.iter().zip(row).map(cell).collect()
+    });
+    rows.extend(gone);
+    Table { columns: table.columns.clone(), rows }
+}
+
+/// As many lines as the screen has, without its last, where the cursor stands; the last says how many are missing.
+fn fit(mut lines: Vec<String>, height: usize) -> Vec<String> {
+    let n_lines_max = height.saturating_sub(1).max(1);
+    if n_lines_max < lines.len() {
+        let n_missing = lines.len() - n_lines_max + 1;
+        lines.truncate(n_lines_max - 1);
+        lines.push(format!("... and {n_missing} more"));
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture;
+
+    fn event(name: &str, state: Option<v2::State>) -> v2::WatchEvent {
+        v2::WatchEvent { revision: 1, name: name.to_owned(), unit: state.map(|state| fixture::unit(name, state)) }
+    }
+
+    #[test]
+    fn what_is_not_told_again_is_gone() {
+        let mut picture = Picture::default();
+        for name in ["a.service", "b.service"] {
+            picture.take(event(name, Some(v2::State::Loaded)));
+            assert!(!picture.is_whole());
+        }
+        picture.take(event("", None));
+        assert!(picture.is_whole());
+        picture.take(event("c.service", Some(v2::State::Loaded)));
+        picture.begin_again();
+        picture.take(event("b.service", Some(v2::State::Launched)));
+        assert!(!picture.is_whole());
+        assert_eq!(picture.units.len(), 3, "nothing is gone before all is told");
+        picture.take(event("", None));
+        assert_eq!(picture.units.keys().collect::<Vec<_>>(), ["b.service"]);
+        picture.take(event("b.service", None));
+        assert!(picture.units.is_empty());
+    }
+
+    #[test]
+    fn changes_alone_are_appended() {
+        let table = |rows: &[[&str; 3]]| {
+            let rows = rows.iter().map(|row| row.map(str::to_owned).to_vec()).collect();
+            Table { columns: vec!["unit", "active", "sub"], rows }
+        };
+        let keys = |keys: &[&str]| keys.iter().map(|key| (*key).to_owned()).collect::<Vec<_>>();
+        let first = table(&[["a", "active", "running"], ["b", "active", "running"], ["c", "active", "running"]]);
+        assert_eq!(changes(&BTreeMap::new(), &keys(&["a", "b", "c"]), &first), first);
+        let before = keys(&["a", "b", "c"]).into_iter().zip(first.rows).collect();
+        let now = table(&[["a", "active", "running"], ["b", "failed", "failed"], ["d", "active", "running"]]);
+        assert_eq!(
+            changes(&before, &keys(&["a", "b", "d"]), &now),
+            table(&[["b", "failed", "failed"], ["d", "active", "running"], ["c", "gone", "-"]])
+        );
+    }
+
+    #[test]
+    fn as_much_as_the_screen_holds() {
+        let lines = |n: usize| (1..=n).map(|n| n.to_string()).collect::<Vec<_>>();
+        assert_eq!(fit(lines(3), 4), ["1", "2", "3"]);
+        assert_eq!(fit(lines(5), 4), ["1", "2", "... and 3 more"]);
+        assert_eq!(fit(lines(5), usize::MAX).len(), 5);
+        assert_eq!(fit(lines(2), 0), ["... and 2 more"]);
+    }
+}
