@@ -85,7 +85,7 @@ pub enum ClientError {
         err: reqwest::Error,
     },
     /// The daemon refused or failed, and says why.
-    #[error("{}", .0.title)]
+    #[error("{_0}")]
     Problem(Box<v2::Problem>),
     /// The answer is none that this client understands.
     #[error("{endpoint} gave an answer that is not fleet's: {reason}")]
@@ -102,6 +102,11 @@ impl ClientError {
     pub fn is_timeout(&self) -> bool {
         matches!(self, ClientError::Unreachable { err, .. } if err.is_timeout())
     }
+
+    /// Whether the connection was there and broke off: nobody knows what the request has done.
+    pub fn broke_off(&self) -> bool {
+        matches!(self, ClientError::Unreachable { err, .. } if !err.is_timeout() && !err.is_connect() && !err.is_builder())
+    }
 }
 
 /// Lines of `POST /watch`.
@@ -109,6 +114,23 @@ pub type WatchStream = BoxStream<'static, Result<v2::WatchEvent, ClientError>>;
 
 /// Pieces of text, as they come.
 pub type TextStream = BoxStream<'static, Result<Vec<u8>, ClientError>>;
+
+/// The header that tells a request which comes again from a new one.
+const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
+
+/// A word that no other request has: by chance, as the standard library seeds its hash maps, and by the count in this process.
+fn idempotency_key() -> String {
+    use std::hash::{BuildHasher as _, RandomState};
+    use std::sync::LazyLock;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static PROCESS: LazyLock<(u64, u64)> = LazyLock::new(|| {
+        let random = || RandomState::new().hash_one(std::process::id());
+        (random(), random())
+    });
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let (one, other) = *PROCESS;
+    format!("{one:016x}{other:016x}-{}", NUMBER.fetch_add(1, Ordering::Relaxed))
+}
 
 /// Longest line of a watch that is accepted, in bytes: a unit on ten thousand machines fits many times over.
 const WATCH_LINE_MAX: usize = 64 << 20;
@@ -172,10 +194,30 @@ impl Client {
 
     /// Changes units. Look at each result: a refused change is no error of the call.
     ///
+    /// If the connection breaks off before the answer is there, the request is sent once more; an idempotency key keeps it
+    /// from taking effect twice.
+    ///
     /// # Errors
     /// As [`ClientError`] says.
     pub async fn change(&self, request: &v2::ChangeRequest) -> Result<v2::ChangeResponse, ClientError> {
-        self.call(self.http.post(self.url(&["changes"])).json(request)).await
+        let key = idempotency_key();
+        match self.change_once(request, &key).await {
+            Err(err) if err.broke_off() => self.change_once(request, &key).await,
+            // Nothing was done: so many keys are kept that none is taken, and it is better to go on without.
+            Err(ClientError::Problem(problem)) if problem.is(v2::ProblemKind::TooMany) => {
+                self.call(self.http.post(self.url(&["changes"])).json(request)).await
+            }
+            told => told,
+        }
+    }
+
+    /// Changes units under a key of the caller's own: the same request under the same key takes effect once, also through
+    /// another fleetd, and is told the same, for [`v2::IDEMPOTENCY_KEPT_S`] at least. Give each request a key of its own.
+    ///
+    /// # Errors
+    /// Another request under the same key is a `key-reused`; when too many keys are kept it is `too-many`, and nothing was done.
+    pub async fn change_once(&self, request: &v2::ChangeRequest, key: &str) -> Result<v2::ChangeResponse, ClientError> {
+        self.call(self.http.post(self.url(&["changes"])).header(IDEMPOTENCY_KEY, key).json(request)).await
     }
 
     /// Follows units.

@@ -6,6 +6,17 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+mod count;
+mod event;
+mod plan;
+mod problem;
+
+pub use count::{Counts, MachineCounts, PlacementState, StateList, UnitCounts};
+pub use event::{Event, EventKind, EventKindError, Order, Present, Wanted};
+pub use plan::{Explanation, Fate, MachineAnswer, MachineRefusal, PlanRequest, PlanResponse, PlannedUnit, Situation};
+pub use problem::{Finding, PROBLEMS_PATH, Problem, ProblemKind, ProblemType};
 
 /// The path under which all of this lies.
 pub const PREFIX: &str = "/fleet/v2";
@@ -15,8 +26,17 @@ pub const PREFIX: &str = "/fleet/v2";
 /// Enough for any directory of unit files; it bounds what one request can keep in memory.
 pub const CHANGES_MAX: usize = 10_000;
 
+/// How long an `Idempotency-Key` is known at least, in seconds.
+pub const IDEMPOTENCY_KEPT_S: u64 = 600;
+
+/// Most entries that can be asked for with `limit`. Without it a list is whole.
+pub const LIMIT_MAX: usize = 10_000;
+
+/// Longest `Idempotency-Key`, in characters.
+pub const IDEMPOTENCY_KEY_LEN_MAX: usize = 255;
+
 /// How far one unit is to be taken, or has been.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// Known to the cluster, on no machine.
@@ -39,7 +59,7 @@ impl State {
 }
 
 /// One unit with all that is known of it: `GET /units`, `GET /units/NAME`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Unit {
     /// Its name.
     pub name: String,
@@ -72,7 +92,7 @@ pub struct Unit {
 }
 
 /// One unit on one machine.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Placement {
     /// The machine's ID.
     pub machine: String,
@@ -92,14 +112,14 @@ pub struct Placement {
 }
 
 /// Nothing is heard of a machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Lost {
     /// For how long, in milliseconds, as far as the daemon that answers knows: it counts from its own start at most.
     pub silent_ms: u64,
 }
 
 /// What a machine says of a unit.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct UnitState {
     /// systemd's load state.
     pub load: String,
@@ -126,7 +146,7 @@ pub struct UnitState {
 }
 
 /// Why a wanted unit has no machine.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Waiting {
     /// All of it on one line.
     pub summary: String,
@@ -137,7 +157,7 @@ pub struct Waiting {
 }
 
 /// One constraint that refuses machines.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Refusal {
     /// The constraint as the user would write it (`MachineMetadata=disk=ssd`).
     pub constraint: String,
@@ -148,16 +168,19 @@ pub struct Refusal {
 }
 
 /// `GET /units`: the units, by name; also those that were destroyed and that a machine has not let go of yet.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct UnitList {
     /// The store's revision that this shows.
     pub revision: u64,
     /// The units.
     pub units: Vec<Unit>,
+    /// There are more: ask again with `after=` this. Only with `limit`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
 }
 
 /// `GET /units/NAME/file`: a unit file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct UnitFile {
     /// The unit.
     pub name: String,
@@ -170,14 +193,14 @@ pub struct UnitFile {
 }
 
 /// `POST /changes`: what shall be changed. Each change stands for itself: one that is refused does not hinder the rest.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ChangeRequest {
     /// The changes, at most [`CHANGES_MAX`]; a unit may occur once.
     pub changes: Vec<Change>,
 }
 
 /// One change of one unit. Several parts may be given at once: file, state, restart; `destroy` stands alone.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Change {
     /// The unit.
     pub name: String,
@@ -203,10 +226,46 @@ pub struct Change {
     /// Stop the unit, remove it from its machine and forget it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub destroy: bool,
+    /// Only if the unit has this generation; 0: only if there is none. Else it is refused as `precondition-failed` (412).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<u64>,
+}
+
+/// `PUT /units/NAME`: what the unit shall be. It is created, or its file is replaced.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct UnitPut {
+    /// Its file.
+    pub text: String,
+    /// How far it is to be taken. Absent: as before; `inactive` for a new unit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub desired_state: Option<State>,
+    /// As [`Change::lenient`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lenient: bool,
+}
+
+/// `PATCH /units/NAME`: one of the two.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct UnitPatch {
+    /// As [`Change::desired_state`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub desired_state: Option<State>,
+    /// As [`Change::restart`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub restart: bool,
+}
+
+/// The answer to `PUT`, `PATCH` and `DELETE` of `/units/NAME`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct UnitChanged {
+    /// The store's revision after it: reads from the same daemon show at least this.
+    pub revision: u64,
+    /// What became of the unit; never `refused`, which is a [`Problem`].
+    pub result: ChangeResult,
 }
 
 /// What became of the changes, in their order.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ChangeResponse {
     /// The store's revision after the last change: reads from the same daemon show at least this.
     pub revision: u64,
@@ -215,7 +274,7 @@ pub struct ChangeResponse {
 }
 
 /// What became of one change.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ChangeResult {
     /// The unit.
     pub name: String,
@@ -236,7 +295,7 @@ pub struct ChangeResult {
 }
 
 /// What happened to one unit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
     /// It did not exist and does now.
@@ -253,30 +312,8 @@ pub enum Outcome {
     Refused,
 }
 
-/// Why something was refused or failed (RFC 9457, `application/problem+json`).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Problem {
-    /// A stable word for programs: `unknown-unit`, `bad-unit-file`, `bad-unit-name`, `different-file`, `bad-request`,
-    /// `unknown-machine`, `machine-present`, `no-machine`, `store-unavailable`, `not-ready`, `too-large`, `not-found`, `internal`.
-    #[serde(rename = "type")]
-    pub kind: String,
-    /// The HTTP status.
-    pub status: u16,
-    /// What failed, with which value.
-    pub title: String,
-    /// The single findings, one a line (for a unit file: with line numbers).
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub details: Vec<String>,
-    /// What to do about it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hint: Option<String>,
-    /// The request's ID, which the lines about it in `fleetd`'s log carry, and the header `X-Request-Id` of every answer.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub request: Option<Box<str>>,
-}
-
 /// `POST /watch`: follow some units.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct WatchRequest {
     /// Their names; empty for all.
     #[serde(default)]
@@ -288,7 +325,7 @@ pub struct WatchRequest {
 
 /// One line of the answer to `POST /watch`: first one for each unit as it is, then one line for each change, as long as the
 /// client listens. Several changes in short order may come as one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct WatchEvent {
     /// The store's revision that this shows.
     pub revision: u64,
@@ -300,7 +337,7 @@ pub struct WatchEvent {
 }
 
 /// One machine: `GET /machines`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Machine {
     /// Its ID.
     pub id: String,
@@ -330,6 +367,10 @@ pub struct Machine {
     /// An operator said that it is off; ends when it is back.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub given_up: bool,
+    /// Rises with each change that operators make to what is said of it: dynamic metadata, cordon, drain, given up. The machine's
+    /// `ETag`; 0 if nothing was ever said.
+    #[serde(default)]
+    pub revision: u64,
 }
 
 fn yes() -> bool {
@@ -337,7 +378,7 @@ fn yes() -> bool {
 }
 
 /// How a machine is drained.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Draining {
     /// Since when, in milliseconds since the Unix epoch.
     pub since_ms: u64,
@@ -346,7 +387,7 @@ pub struct Draining {
 }
 
 /// The brake: so many machines are lost at once that nothing is moved.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Brake {
     /// Since when, in milliseconds since the Unix epoch, by the clock of the leader of then.
     pub since_ms: u64,
@@ -356,7 +397,7 @@ pub struct Brake {
 
 /// `POST /machines/ID/drain`: empty the machine, or change how. `POST /machines/ID/cordon`, `/uncordon` and `/give-up` have no
 /// body.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DrainRequest {
     /// How many units may be on their way at once, from 1 to [`DRAIN_MAX`]; without it, what fleet thinks right.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -367,7 +408,7 @@ pub struct DrainRequest {
 pub const DRAIN_MAX: u32 = 10_000;
 
 /// `GET /machines/ID/drain`: what is still on the machine.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DrainProgress {
     /// The store's revision that this shows.
     pub revision: u64,
@@ -383,7 +424,7 @@ pub struct DrainProgress {
 }
 
 /// One unit on a drained machine.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DrainUnit {
     /// Its name.
     pub name: String,
@@ -398,7 +439,7 @@ pub struct DrainUnit {
 }
 
 /// How far one unit of a drained machine is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum DrainStep {
     /// It is global, belongs to the machine and stays.
@@ -416,7 +457,7 @@ pub enum DrainStep {
 }
 
 /// `GET /machines`: the machines that are present, have orders, or were spoken of by operators, by ID.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct MachineList {
     /// The store's revision that this shows.
     pub revision: u64,
@@ -425,10 +466,16 @@ pub struct MachineList {
     pub brake: Option<Brake>,
     /// The machines.
     pub machines: Vec<Machine>,
+    /// There are more: ask again with `after=` this. Only with `limit`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
 }
 
+/// Most keys in one change of metadata: all of them are written in one transaction.
+pub const METADATA_CHANGES_MAX: usize = 100;
+
 /// `PATCH /machines/ID/metadata`: change a machine's dynamic metadata, all at once.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct MetadataPatch {
     /// Keys to set.
     #[serde(default)]
@@ -439,14 +486,14 @@ pub struct MetadataPatch {
 }
 
 /// The answer to a change that has no other answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Changed {
     /// The store's revision after it.
     pub revision: u64,
 }
 
 /// `GET /units/NAME/status?machine=ID`: what `systemctl status` prints on the unit's machine.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct StatusText {
     /// The machine that was asked.
     pub machine: String,
@@ -457,7 +504,8 @@ pub struct StatusText {
 }
 
 /// The query of `GET /units/NAME/journal`; the answer is plain text as journalctl prints it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct JournalQuery {
     /// Which machine's; needed only for a unit that is on several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -480,7 +528,8 @@ pub struct JournalQuery {
 }
 
 /// The query of `GET /units/NAME/status`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct StatusQuery {
     /// Only on this machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -494,7 +543,7 @@ pub struct StatusQuery {
 pub const JOURNAL_LINES_MAX: u32 = 100_000;
 
 /// `GET /version`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Version {
     /// The daemon's version.
     pub version: String,

@@ -37,6 +37,7 @@ impl Wish {
             desired_state: None,
             restart: false,
             destroy: false,
+            generation: None,
         };
         match self {
             Wish::Put(version, target) => {

@@ -85,7 +85,7 @@ pub enum CommandError {
     Inactive { verb: &'static str, name: String },
     #[error("{n} changes in one command are too many: {max} are allowed", max = v2::CHANGES_MAX)]
     TooMany { n: usize },
-    #[error("Unit {name}: {title}", title = problem.title)]
+    #[error("Unit {name}: {problem}")]
     Refused { name: String, problem: Box<v2::Problem> },
     #[error("Unit {name} {failure}")]
     UnitFailed { name: String, failure: Failure, journal: Vec<String> },
@@ -193,7 +193,7 @@ impl CommandError {
                 problems.iter().map(place).collect()
             }
             CommandError::Api { err: ClientError::Problem(problem), .. } | CommandError::Refused { problem, .. } => {
-                problem.details.clone()
+                problem.findings.iter().map(ToString::to_string).collect()
             }
             CommandError::UnitFailed { journal, .. } => journal.clone(),
             CommandError::TimedOut { why, .. } => vec![why.clone()],

@@ -17,6 +17,7 @@ pub fn machine(id: &str) -> Machine {
         cordoned: false,
         draining: None,
         given_up: false,
+        revision: 0,
     }
 }
 

@@ -260,7 +260,7 @@ fn delta(view: &View, key: &Key) -> Option<Delta> {
             Some(Delta::Reported { machine: machine.clone(), name: name.clone(), report })
         }
         Key::Brake => Some(Delta::BrakeChanged { brake: cluster.brake.clone() }),
-        Key::File(_) | Key::Leader => None,
+        Key::File(_) | Key::Leader | Key::Operators(_) | Key::Request(..) => None,
     }
 }
 

@@ -20,6 +20,7 @@ mod measured;
 mod metrics;
 pub mod parts;
 pub mod presence;
+mod recent;
 mod reload;
 pub mod view;
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use fleet_core::model::{MachineId, Revision, Timestamp};
@@ -12,6 +12,7 @@ use fleet_store::{Store, StoreError};
 use tokio::sync::{Notify, broadcast};
 
 use crate::clock;
+use crate::recent::{Recent, Since};
 
 /// How many changes a listener may be behind before it is told to look at everything.
 const NEWS_QUEUE: usize = 1_024;
@@ -131,6 +132,7 @@ pub struct SharedView {
     looked: Arc<AtomicBool>,
     moved: Arc<Notify>,
     looks: Arc<Looks>,
+    recent: Arc<Mutex<Recent>>,
 }
 
 /// Looks at the whole store that were asked for.
@@ -167,6 +169,7 @@ impl SharedView {
             looked: Arc::default(),
             moved: Arc::default(),
             looks: Arc::default(),
+            recent: Arc::default(),
         }
     }
 
@@ -186,6 +189,23 @@ impl SharedView {
             }
             moved.await;
         }
+    }
+
+    /// Waits until something has changed after `revision`, and gives what is kept of it.
+    pub async fn since(&self, revision: Revision) -> Since {
+        loop {
+            let moved = self.moved.notified();
+            if self.looked.load(Ordering::Acquire)
+                && let Some(since) = self.recent().since(revision)
+            {
+                return since;
+            }
+            moved.await;
+        }
+    }
+
+    fn recent(&self) -> MutexGuard<'_, Recent> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Asks for a look at the whole store: a watch that lost an event shows the picture without it, and goes on. `Everything`
@@ -222,6 +242,7 @@ impl SharedView {
         let snapshot = store.read(&Key::all()).await?;
         self.update(|view| {
             view.resync(&snapshot);
+            self.recent().begin_anew(snapshot.revision);
             self.looks.done.store(wanted, Ordering::Release);
             Some(News::Everything)
         });
@@ -243,6 +264,7 @@ impl SharedView {
             backoff.reset();
             self.update(|view| {
                 let keys = view.apply(&batch);
+                self.recent().add(batch);
                 (!keys.is_empty()).then(|| News::Changed(Arc::new(keys)))
             });
         }

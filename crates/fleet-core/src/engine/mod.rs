@@ -7,9 +7,10 @@
 //! Reading order: [`Event`], [`Effect`] and [`Plan`], then `planner` (the rounds), `settle`, `moves`, `waiting` (the
 //! three steps), `loss` (machines that are absent), `standing` (what that, drains and reports allow), `picture` (what is
 //! believed, and what a change makes dirty), `patterns` and `load` (the indexes),
-//! `journal` (from changes to writes).
+//! `journal` (from changes to writes). `forecast` asks what would come of it all.
 
 mod event;
+mod forecast;
 mod journal;
 mod load;
 mod loss;
@@ -24,6 +25,7 @@ mod standing;
 mod waiting;
 
 pub use event::{Delta, Effect, Event};
+pub use forecast::{FORECAST_PLANS_MAX, Fate, fates, forecast};
 pub use loss::EngineConfig;
 pub use plan::{BrakeWrite, PlacementWrite, Plan, PlanGroup};
 

@@ -77,6 +77,20 @@ pub fn explain(cluster: &Cluster, unit: &UnitName) -> Explanation {
     explain_at(&Look::at(cluster), cluster, unit)
 }
 
+/// Says where the unit stands, and what every machine would say if it were to be placed now, by itself: also for one that is
+/// placed, to which that is the reason why it is there and nowhere else.
+///
+/// Of the machines that have nothing against it the engine takes the least loaded, and leaves a unit where it is.
+pub fn explain_choice(cluster: &Cluster, unit: &UnitName) -> Explanation {
+    let explanation = explain(cluster, unit);
+    let Situation::Placed(_) = explanation.situation else { return explanation };
+    let mut without = cluster.clone();
+    for units in without.placements.values_mut() {
+        units.retain(|name, order| name != unit || order.leaving);
+    }
+    Explanation { machines: explain(&without, unit).machines, ..explanation }
+}
+
 /// The same, for many units of one cluster.
 pub(super) fn explain_at(look: &Look<'_>, cluster: &Cluster, unit: &UnitName) -> Explanation {
     let explanation =

@@ -13,5 +13,5 @@ mod refusal;
 
 pub use constraint::fits_alone;
 pub use drain::{DrainStep, explain_drain};
-pub use explain::{Answer, Explanation, Reason, Situation, explain};
+pub use explain::{Answer, Explanation, Reason, Situation, explain, explain_choice};
 pub use refusal::{PeerState, Refusal};

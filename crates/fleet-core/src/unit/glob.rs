@@ -11,7 +11,7 @@
 //!          lo '-' hi           both written like c
 //! ```
 
-use std::str::Chars;
+use std::str::{Chars, FromStr};
 
 /// Longest pattern in bytes.
 ///
@@ -130,6 +130,14 @@ impl Glob {
                 Some(Term::Star | Term::AnyChar | Term::Class(_)) => return None,
             }
         }
+    }
+}
+
+impl FromStr for Glob {
+    type Err = GlobError;
+
+    fn from_str(pattern: &str) -> Result<Glob, GlobError> {
+        Glob::new(pattern)
     }
 }
 

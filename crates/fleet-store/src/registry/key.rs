@@ -15,6 +15,8 @@ const METADATA: &str = "metadata/";
 const CORDON: &str = "cordon/";
 const DRAIN: &str = "drain/";
 const GIVEN_UP: &str = "given-up/";
+const OPERATORS: &str = "operators/";
+const REQUESTS: &str = "requests/";
 const BRAKE: &str = "brake";
 const PLACEMENTS: &str = "placements/";
 const STATES: &str = "states/";
@@ -37,6 +39,12 @@ pub enum Key {
     Drain(MachineId),
     /// `given-up/ID`: the machine is off and does not come back. Written by the API; ends when it comes back all the same.
     GivenUp(MachineId),
+    /// `operators/ID`: when operators last said anything of the machine (metadata, cordon, drain, given up), so that it can be told
+    /// whether they have since. Written with each of these, by the API; never deleted.
+    Operators(MachineId),
+    /// `requests/ID/N`: what came of a request that may be sent again, in pieces counted from 0. Written with its effects, by the
+    /// API, on a lease that ends when nobody sends it again any more.
+    Request(RequestId, u32),
     /// `placements/ID/NAME`: the order to one machine about one unit. Written by the leader.
     Placement(MachineId, UnitName),
     /// `states/ID/NAME`: what systemd says there, on the machine's lease. Written by its agent.
@@ -71,6 +79,11 @@ impl Key {
             CORDON => rest.parse().ok().map(Key::Cordon),
             DRAIN => rest.parse().ok().map(Key::Drain),
             GIVEN_UP => rest.parse().ok().map(Key::GivenUp),
+            OPERATORS => rest.parse().ok().map(Key::Operators),
+            // One way to write each number: `00` would be another key.
+            REQUESTS => pair(rest)
+                .map(|(request, piece)| Key::Request(request, piece))
+                .filter(|parsed| parsed.to_string() == key),
             PLACEMENTS => pair(rest).map(|(machine, unit)| Key::Placement(machine, unit)),
             STATES => pair(rest).map(|(machine, unit)| Key::State(machine, unit)),
             _ => None,
@@ -95,6 +108,12 @@ impl Key {
         Keys::Prefix(format!("{STATES}{machine}/"))
     }
 
+    /// What came of one request, piece by piece.
+    #[must_use]
+    pub fn pieces_of(request: &RequestId) -> Keys {
+        Keys::Prefix(format!("{REQUESTS}{request}/"))
+    }
+
     /// This key alone.
     #[must_use]
     pub fn one(&self) -> Keys {
@@ -112,10 +131,50 @@ impl fmt::Display for Key {
             Key::Cordon(machine) => write!(f, "{CORDON}{machine}"),
             Key::Drain(machine) => write!(f, "{DRAIN}{machine}"),
             Key::GivenUp(machine) => write!(f, "{GIVEN_UP}{machine}"),
+            Key::Operators(machine) => write!(f, "{OPERATORS}{machine}"),
+            Key::Request(request, piece) => write!(f, "{REQUESTS}{request}/{piece}"),
             Key::Placement(machine, unit) => write!(f, "{PLACEMENTS}{machine}/{unit}"),
             Key::State(machine, unit) => write!(f, "{STATES}{machine}/{unit}"),
             Key::Leader => f.write_str(LEADER),
             Key::Brake => f.write_str(BRAKE),
+        }
+    }
+}
+
+/// Which request a client may send again: the SHA-1 of the word that the client gave it, so that any word can stand in a key.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(String); // Invariant: 40 hex digits, small.
+
+/// Why a text is no [`RequestId`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{given}` is no request: it has 40 digits of 0-9 and a-f")]
+pub struct RequestIdError {
+    /// What was given.
+    pub given: String,
+}
+
+impl RequestId {
+    /// The one that goes with a client's word.
+    #[must_use]
+    pub fn of_word(word: &str) -> RequestId {
+        RequestId(UnitHash::of_canonical(word).to_string())
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for RequestId {
+    type Err = RequestIdError;
+
+    fn from_str(given: &str) -> Result<RequestId, RequestIdError> {
+        let is_small = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+        match given.len() == 40 && given.bytes().all(is_small) {
+            true => Ok(RequestId(given.to_owned())),
+            false => Err(RequestIdError { given: given.to_owned() }),
         }
     }
 }

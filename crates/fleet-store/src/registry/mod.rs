@@ -10,10 +10,10 @@ pub mod record;
 mod value;
 mod view;
 
-pub use key::{Key, MetadataKey, MetadataKeyError};
+pub use key::{Key, MetadataKey, MetadataKeyError, RequestId, RequestIdError};
 pub use record::{
-    CordonRecord, DrainRecord, FileRecord, GivenUpRecord, LeaderRecord, MachineRecord, MetadataRecord, Rest,
-    TemplateRef, UnitRecord,
+    CordonRecord, DrainRecord, FileRecord, GivenUpRecord, LeaderRecord, MachineRecord, MetadataRecord, OperatorsRecord,
+    RequestRecord, Rest, TemplateRef, UnitRecord,
 };
 pub use value::{VALUE_VERSION, Value, ValueError};
 pub use view::{MachineEntry, StoredFile, UnreadableReason, View};

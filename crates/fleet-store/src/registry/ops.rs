@@ -23,10 +23,10 @@ use fleet_core::model::{Brake, MachineId, Placement, TargetState, Timestamp, Uni
 use fleet_core::unit::{Form, UnitFile, UnitHash, UnitName};
 
 use super::record::{
-    CordonRecord, DrainRecord, FileRecord, GivenUpRecord, LeaderRecord, MachineRecord, MetadataRecord, Rest,
-    TemplateRef, UnitRecord,
+    CordonRecord, DrainRecord, FileRecord, GivenUpRecord, LeaderRecord, MachineRecord, MetadataRecord, OperatorsRecord,
+    RequestRecord, Rest, TemplateRef, UnitRecord,
 };
-use super::{Key, MetadataKey, Value, View};
+use super::{Key, MetadataKey, RequestId, Value, View};
 use crate::{Guard, LeaseId, Revision, StoreError, TXN_BYTES_MAX, TXN_OPS_MAX, Txn, Write};
 
 /// Why a wish cannot become a transaction.
@@ -245,36 +245,41 @@ pub fn unused_files(view: &View) -> Vec<Txn> {
 ///
 /// # Errors
 /// [`OpsError::TooBig`] for more than fit one transaction.
-pub fn set_metadata(changes: &[(MachineId, MetadataKey, Option<String>)]) -> Result<Txn, OpsError> {
-    let mut last = BTreeMap::new();
+pub fn set_metadata(changes: &[(MachineId, MetadataKey, Option<String>)], now: Timestamp) -> Result<Txn, OpsError> {
+    let (mut last, mut machines) = (BTreeMap::new(), BTreeSet::new());
     for (machine, name, value) in changes {
+        machines.insert(machine);
         let record = match value.as_deref() {
             None | Some("") => MetadataRecord::Removed,
             Some(value) => MetadataRecord::Set(value.to_owned()),
         };
         last.insert(Key::Metadata(machine.clone(), name.clone()), record);
     }
-    let writes = last.iter().map(|(key, record)| put(key, record, None)).collect();
+    let writes = last.iter().map(|(key, record)| put(key, record, None));
+    let writes = writes.chain(machines.into_iter().map(|machine| said(machine, now))).collect();
     sized(Txn { guards: Vec::new(), writes })
 }
 
 /// Cordons a machine; if it is drained that ends, and what is left stays. It need not be present.
 #[must_use]
 pub fn cordon(machine: &MachineId, record: &CordonRecord) -> Txn {
-    let writes = vec![put(&Key::Cordon(machine.clone()), record, None), delete(&Key::Drain(machine.clone()))];
+    let cordon = put(&Key::Cordon(machine.clone()), record, None);
+    let writes = vec![cordon, delete(&Key::Drain(machine.clone())), said(machine, record.since)];
     Txn { guards: Vec::new(), writes }
 }
 
 /// Drains a machine, which cordons it as well, or changes how. It need not be present.
 #[must_use]
 pub fn drain(machine: &MachineId, record: &DrainRecord) -> Txn {
-    Txn { guards: Vec::new(), writes: vec![put(&Key::Drain(machine.clone()), record, None)] }
+    let writes = vec![put(&Key::Drain(machine.clone()), record, None), said(machine, record.since)];
+    Txn { guards: Vec::new(), writes }
 }
 
 /// Takes back that a machine is cordoned or drained. It need not be present.
 #[must_use]
-pub fn uncordon(machine: &MachineId) -> Txn {
-    let writes = vec![delete(&Key::Cordon(machine.clone())), delete(&Key::Drain(machine.clone()))];
+pub fn uncordon(machine: &MachineId, now: Timestamp) -> Txn {
+    let (cordon, drain) = (Key::Cordon(machine.clone()), Key::Drain(machine.clone()));
+    let writes = vec![delete(&cordon), delete(&drain), said(machine, now)];
     Txn { guards: Vec::new(), writes }
 }
 
@@ -295,7 +300,7 @@ pub fn brake(brake: Option<&Brake>) -> Txn {
 pub fn give_up(machine: &MachineId, record: &GivenUpRecord) -> Txn {
     Txn {
         guards: vec![Guard::Absent(Key::Machine(machine.clone()).to_string())],
-        writes: vec![put(&Key::GivenUp(machine.clone()), record, None)],
+        writes: vec![put(&Key::GivenUp(machine.clone()), record, None), said(machine, record.since)],
     }
 }
 
@@ -351,6 +356,34 @@ pub fn fence(since: Revision) -> Guard {
     Guard::CreateRevision(Key::Leader.to_string(), since)
 }
 
+/// Holds as long as the unit is as the view has it, or as long as there still is none.
+#[must_use]
+pub fn unit_as_seen(view: &View, unit: &UnitName) -> Guard {
+    as_seen(view, &Key::Unit(unit.clone()))
+}
+
+/// Holds as long as operators say of the machine what the view has. Each of their changes raises the revision of that.
+#[must_use]
+pub fn machine_as_seen(view: &View, machine: &MachineId) -> Guard {
+    as_seen(view, &Key::Operators(machine.clone()))
+}
+
+/// Keeps a piece of what came of a request, to be written with its effects; fails if another has written that piece.
+#[must_use]
+pub fn keep_request(request: &RequestId, piece: u32, record: &RequestRecord, lease: LeaseId) -> Txn {
+    let key = Key::Request(request.clone(), piece);
+    Txn { guards: vec![Guard::Absent(key.to_string())], writes: vec![put(&key, record, Some(lease))] }
+}
+
+/// Room in a transaction that is left for what is added to it later.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Room {
+    /// Operations: guards and writes each.
+    pub ops: usize,
+    /// Bytes of keys and values.
+    pub bytes: usize,
+}
+
 /// Packs groups into as few transactions as the limits allow, in their order, without splitting one; `fence` guards each.
 ///
 /// Guards and writes that several groups share are kept once (units made from one template all write its file). A group that
@@ -359,26 +392,30 @@ pub fn fence(since: Revision) -> Guard {
 /// # Errors
 /// [`OpsError::TooBig`] if one group alone is over a limit.
 pub fn batch(fence: Option<&Guard>, groups: impl IntoIterator<Item = Txn>) -> Result<Vec<Txn>, OpsError> {
-    Ok(pack(fence, groups)?.into_iter().map(|(txn, _)| txn).collect())
+    Ok(pack(fence, Room::default(), groups)?.into_iter().map(|(txn, _)| txn).collect())
 }
 
-/// The same, and how many of the groups are in each transaction. Groups that write nothing are in none, but counted with
-/// their neighbors.
+/// The same, with room left in each, and how many of the groups are in each transaction. Groups that write nothing are in none,
+/// but counted with their neighbors.
 ///
 /// # Errors
 /// As [`batch`].
-pub fn pack(fence: Option<&Guard>, groups: impl IntoIterator<Item = Txn>) -> Result<Vec<(Txn, usize)>, OpsError> {
+pub fn pack(
+    fence: Option<&Guard>,
+    room: Room,
+    groups: impl IntoIterator<Item = Txn>,
+) -> Result<Vec<(Txn, usize)>, OpsError> {
     let mut txns = Vec::new();
-    let mut open = Packing::new(fence);
+    let mut open = Packing::new(fence, room);
     for group in groups {
         if !open.fits(&group) {
-            txns.extend(std::mem::replace(&mut open, Packing::new(fence)).finish());
+            txns.extend(std::mem::replace(&mut open, Packing::new(fence, room)).finish());
         }
         if !open.fits(&group) {
             let mut alone = group;
             alone.guards.extend(fence.cloned());
-            let err = alone.check().expect_err("what does not fit an empty transaction is over a limit");
-            return Err(OpsError::TooBig(err));
+            let too_large = StoreError::TooLarge { bytes: alone.bytes() + room.bytes };
+            return Err(OpsError::TooBig(alone.check().err().unwrap_or(too_large)));
         }
         open.add(group);
     }
@@ -394,13 +431,14 @@ struct Packing {
     /// Where in `txn.writes` each key is written.
     keys: BTreeMap<String, usize>,
     bytes: usize,
+    room: Room,
 }
 
 impl Packing {
-    fn new(fence: Option<&Guard>) -> Packing {
+    fn new(fence: Option<&Guard>, room: Room) -> Packing {
         let txn = Txn { guards: fence.cloned().into_iter().collect(), writes: Vec::new() };
         let (guards, bytes) = (txn.guards.iter().map(identity).collect(), txn.bytes());
-        Packing { txn, n_groups: 0, guards, keys: BTreeMap::new(), bytes }
+        Packing { txn, n_groups: 0, guards, keys: BTreeMap::new(), bytes, room }
     }
 
     /// Those of the group's writes that are not in the transaction already; `None` if it writes a key otherwise.
@@ -422,9 +460,9 @@ impl Packing {
         }
         let Some(new_writes) = self.new_writes(group) else { return false };
         let new_guards = group.guards.iter().filter(|guard| !self.guards.contains(&identity(guard)));
-        self.txn.guards.len() + new_guards.count() <= TXN_OPS_MAX
-            && self.txn.writes.len() + new_writes.len() <= TXN_OPS_MAX
-            && self.bytes + group.bytes() <= TXN_BYTES_MAX
+        self.txn.guards.len() + new_guards.count() + self.room.ops <= TXN_OPS_MAX
+            && self.txn.writes.len() + new_writes.len() + self.room.ops <= TXN_OPS_MAX
+            && self.bytes + group.bytes() + self.room.bytes <= TXN_BYTES_MAX
     }
 
     fn add(&mut self, group: Txn) {
@@ -488,6 +526,18 @@ fn activatable(unit: &UnitName, target: TargetState) -> Result<(), OpsError> {
         (Form::Template, TargetState::Loaded | TargetState::Launched) => Err(OpsError::Template { unit: unit.clone() }),
         (Form::Template, TargetState::Inactive) | (Form::Plain | Form::Instance(_), _) => Ok(()),
     }
+}
+
+fn as_seen(view: &View, key: &Key) -> Guard {
+    match view.mod_revision(key) {
+        Some(seen) => Guard::ModRevision(key.to_string(), seen),
+        None => Guard::Absent(key.to_string()),
+    }
+}
+
+/// That operators have said something of the machine.
+fn said(machine: &MachineId, now: Timestamp) -> Write {
+    put(&Key::Operators(machine.clone()), &OperatorsRecord { changed: now }, None)
 }
 
 fn collect(view: &View, unit: &UnitName, hash: &UnitHash, txn: &mut Txn) {

@@ -104,6 +104,22 @@ pub struct GivenUpRecord {
     pub since: Timestamp,
 }
 
+/// `operators/ID`: operators have said something of the machine; which revision it has is what counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OperatorsRecord {
+    /// When they last did.
+    pub changed: Timestamp,
+}
+
+/// `requests/ID/N`: a piece of what came of a request that may be sent again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestRecord {
+    /// What was asked, as a hash: the same word for another request is a mistake of the client's.
+    pub asked: String,
+    /// What came of it, in the form of the API that was asked.
+    pub answer: String,
+}
+
 /// `leader`: the engine that leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeaderRecord {
@@ -407,6 +423,35 @@ impl Value for GivenUpRecord {
 
     fn decode(bytes: &[u8]) -> Result<GivenUpRecord, ValueError> {
         SinceWire::decode(bytes).map(|since| GivenUpRecord { since })
+    }
+}
+
+impl Value for OperatorsRecord {
+    fn encode(&self) -> Vec<u8> {
+        SinceWire::encode(self.changed)
+    }
+
+    fn decode(bytes: &[u8]) -> Result<OperatorsRecord, ValueError> {
+        SinceWire::decode(bytes).map(|changed| OperatorsRecord { changed })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct RequestWire {
+    v: u32,
+    asked: String,
+    answer: String,
+}
+
+impl Value for RequestRecord {
+    fn encode(&self) -> Vec<u8> {
+        let RequestRecord { asked, answer } = self.clone();
+        to_json(&RequestWire { v: VALUE_VERSION, asked, answer })
+    }
+
+    fn decode(bytes: &[u8]) -> Result<RequestRecord, ValueError> {
+        let RequestWire { v: _, asked, answer } = from_json(bytes)?;
+        Ok(RequestRecord { asked, answer })
     }
 }
 

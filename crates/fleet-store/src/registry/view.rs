@@ -10,7 +10,7 @@ use super::record::{
     CordonRecord, DrainRecord, FileRecord, GivenUpRecord, LeaderRecord, MachineRecord, MetadataRecord, UnitRecord,
 };
 use super::{Key, MetadataKey, Value, ValueError};
-use crate::{Batch, Change, KeyValue, LeaseId, Revision, Snapshot};
+use crate::{Batch, Change, KeyValue, LeaseId, Revision, Snapshot, Txn, Write};
 
 /// The cluster at one revision.
 ///
@@ -31,6 +31,7 @@ pub struct View {
     given_up: BTreeMap<MachineId, GivenUpRecord>,
     states: BTreeMap<MachineId, BTreeMap<UnitName, UnitState>>,
     leader: Option<(LeaderRecord, Revision)>,
+    n_requests: usize,
     unreadable: BTreeMap<String, UnreadableReason>,
     // Indexes, each derived from the above.
     file_users: BTreeMap<UnitHash, FileUsers>,
@@ -112,6 +113,29 @@ impl View {
         let new = snapshot.kvs.iter().filter(|kv| back_in_time || !known(kv));
         let changes: Vec<Change> = gone.chain(new.cloned().map(Change::Put)).collect();
         self.take_in(&changes)
+    }
+
+    /// Takes in a transaction as if it had been committed next: for a picture of what would be. Its guards are not looked at.
+    pub fn rehearse(&mut self, txn: &Txn) -> Vec<Key> {
+        let revision = Revision(self.revision.0 + 1);
+        let change = |write: &Write| match write {
+            Write::Put { key, value, lease } => {
+                let known = Key::parse(key).and_then(|key| self.created(&key));
+                let create_revision = known.unwrap_or(revision);
+                let (key, value, lease) = (key.clone(), value.clone(), *lease);
+                Change::Put(KeyValue { key, value, create_revision, mod_revision: revision, lease })
+            }
+            Write::Delete { key } => Change::Delete { key: key.clone(), revision },
+        };
+        let changes = txn.writes.iter().map(change).collect();
+        self.apply(&Batch { revision, changes })
+    }
+
+    /// The revision at which a unit was created, the only one of which that is asked.
+    fn created(&self, key: &Key) -> Option<Revision> {
+        let Key::Unit(name) = key else { return None };
+        let (unit, record) = (self.cluster.units.get(name)?, self.units.get(name)?);
+        Some(Revision(unit.generation.0 - record.changes))
     }
 
     /// The revision of this picture.
@@ -209,6 +233,12 @@ impl View {
         self.leader.as_ref().map(|(record, since)| (record, *since))
     }
 
+    /// How many pieces of requests that may be sent again are kept. What came of them is read on demand.
+    #[must_use]
+    pub fn n_requests(&self) -> usize {
+        self.n_requests
+    }
+
     /// The keys that could not be read, and why. They can be listed and deleted, and hurt nothing else.
     #[must_use]
     pub fn unreadable(&self) -> &BTreeMap<String, UnreadableReason> {
@@ -244,6 +274,7 @@ impl View {
             Change::Put(kv) => (kv.key.as_str(), Some(kv)),
             Change::Delete { key, .. } => (key.as_str(), None),
         };
+        let was_there = self.mod_revisions.contains_key(text);
         match kv {
             Some(kv) => self.mod_revisions.insert(kv.key.clone(), kv.mod_revision),
             None => self.mod_revisions.remove(text),
@@ -255,6 +286,14 @@ impl View {
             }
             return;
         };
+        if let Key::Request(..) = key {
+            match (was_there, kv.is_some()) {
+                (false, true) => self.n_requests += 1,
+                (true, false) => self.n_requests -= 1,
+                (true, true) | (false, false) => (),
+            }
+            return;
+        }
         if let Err(err) = self.set(&key, kv, changed) {
             // The old value is not the key's any more, so it goes, as if the key were deleted.
             let gone = self.set(&key, None, changed);
@@ -305,6 +344,8 @@ impl View {
                 set_one(&mut self.cluster.absent, machine, record.map(|_| Absence::GivenUp));
                 set_one(&mut self.given_up, machine, record);
             }
+            // Only their revisions count, and those of every key are known; requests were counted already.
+            Key::Operators(_) | Key::Request(..) => (),
             Key::Placement(machine, unit) => self.set_placement(machine, unit, read(kv)?),
             Key::State(machine, unit) => {
                 let state: Option<UnitState> = read(kv)?;

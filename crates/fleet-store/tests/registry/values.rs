@@ -8,7 +8,7 @@ use fleet_core::model::{Brake, Generation, Placement, TargetState, Timestamp, Un
 use fleet_core::unit::{UnitFile, UnitHash, WhenIsolated};
 use fleet_store::registry::{
     CordonRecord, DrainRecord, FileRecord, GivenUpRecord, Key, LeaderRecord, MachineRecord, MetadataKey,
-    MetadataRecord, TemplateRef, UnitRecord, Value,
+    MetadataRecord, OperatorsRecord, RequestRecord, TemplateRef, UnitRecord, Value,
 };
 
 const HASH: &str = "0123456789abcdef0123456789abcdef01234567";
@@ -48,6 +48,15 @@ fn keys() {
         ("leader", "Leader"),
         ("leader/", "unknown"),
         ("leaders", "unknown"),
+        ("operators/m1", "Operators(m1)"),
+        ("operators/", "unknown"),
+        (
+            "requests/0123456789012345678901234567890123456789/0",
+            "Request(RequestId(\"0123456789012345678901234567890123456789\"), 0)",
+        ),
+        ("requests/0123456789012345678901234567890123456789/00", "unknown"),
+        ("requests/0123456789012345678901234567890123456789", "unknown"),
+        ("requests/ABC/0", "unknown"),
         ("brake", "Brake"),
         ("brake/m1", "unknown"),
         ("units/nothing", "unknown"),
@@ -183,6 +192,9 @@ fn placements_states_and_the_leader() {
         ]],
     );
     golden(&CordonRecord { since: Timestamp(7) }, &expect![[r#"{"v":1,"since_ms":7}"#]]);
+    golden(&OperatorsRecord { changed: Timestamp(7) }, &expect![[r#"{"v":1,"since_ms":7}"#]]);
+    let kept = RequestRecord { asked: "0f".to_owned(), answer: "[]".to_owned() };
+    golden(&kept, &expect![[r#"{"v":1,"asked":"0f","answer":"[]"}"#]]);
     golden(&GivenUpRecord { since: Timestamp(7) }, &expect![[r#"{"v":1,"since_ms":7}"#]]);
     golden(&DrainRecord { since: Timestamp(7), max_at_once: 4 }, &expect![[r#"{"v":1,"since_ms":7,"max_at_once":4}"#]]);
     let err = DrainRecord::decode(br#"{"v":1,"since_ms":7,"max_at_once":0}"#).expect_err("nothing would ever move");

@@ -27,8 +27,9 @@ async fn metadata() {
     assert_eq!(merged(&cluster.view), r#"{"disk": "hdd", "empty": "", "zone": "a"}"#);
     let changes =
         [set("m1", "disk", None), set("m1", "disk", Some("ssd")), set("m1", "zone", None), set("m2", "x", Some("y"))];
-    let changed = cluster.commit(&ops::set_metadata(&changes).expect("a transaction")).await.expect("no guard");
-    assert_eq!(show(&changed), "metadata/m1/disk metadata/m1/zone metadata/m2/x");
+    let changed =
+        cluster.commit(&ops::set_metadata(&changes, Timestamp(7)).expect("a transaction")).await.expect("no guard");
+    assert_eq!(show(&changed), "metadata/m1/disk metadata/m1/zone metadata/m2/x operators/m1 operators/m2");
     assert_eq!(merged(&cluster.view), r#"{"disk": "ssd", "empty": ""}"#);
     cluster.store.revoke(cluster.lease).await.expect("the lease lives");
     cluster.lease = cluster.store.grant(std::time::Duration::from_secs(60)).await.expect("a lease");
@@ -37,7 +38,7 @@ async fn metadata() {
     cluster.machine("m1", &[("zone", "b")]).await;
     assert_eq!(merged(&cluster.view), r#"{"disk": "ssd"}"#);
     let changes = [set("m1", "zone", Some("c")), set("m1", "disk", Some(""))];
-    cluster.commit(&ops::set_metadata(&changes).expect("a transaction")).await.expect("no guard");
+    cluster.commit(&ops::set_metadata(&changes, Timestamp(7)).expect("a transaction")).await.expect("no guard");
     assert_eq!(merged(&cluster.view), r#"{"zone": "c"}"#, "an empty value is a removal");
 }
 
@@ -60,10 +61,13 @@ async fn cordons_drains_and_the_brake() {
     cluster.machine("m1", &[]).await;
     assert_eq!(standing(&cluster.view), "cordoned: false, drained 3 at once");
     let changed = cluster.commit(&ops::cordon(&m1, &cordoned)).await.expect("no guard");
-    assert_eq!((show(&changed), standing(&cluster.view)), ("cordon/m1 drain/m1".to_owned(), "cordoned".to_owned()));
+    assert_eq!(
+        (show(&changed), standing(&cluster.view)),
+        ("cordon/m1 drain/m1 operators/m1".to_owned(), "cordoned".to_owned())
+    );
     cluster.commit(&ops::drain(&m1, &drained)).await.expect("no guard");
     assert_eq!(standing(&cluster.view), "cordoned: true, drained 3 at once");
-    cluster.commit(&ops::uncordon(&m1)).await.expect("no guard");
+    cluster.commit(&ops::uncordon(&m1, since)).await.expect("no guard");
     assert_eq!(standing(&cluster.view), "open");
 
     let brake = Brake { since, lost: [id("m2"), id("m3")].into() };
@@ -235,7 +239,7 @@ async fn random_change(cluster: &mut Cluster, rng: &mut StdRng) -> Option<Vec<Ke
         7 => announce(cluster, machine, &MachineRecord::default()),
         8 => {
             let value = rng.random_bool(0.5).then(|| "x".to_owned());
-            ops::set_metadata(&[(id(machine), "k".parse().expect("a key"), value)])
+            ops::set_metadata(&[(id(machine), "k".parse().expect("a key"), value)], Timestamp(7))
         }
         9 => {
             let state = UnitState {

@@ -198,14 +198,8 @@ pub fn accepted(result: v2::ChangeResult) -> Result<v2::ChangeResult, CommandErr
     if result.outcome != v2::Outcome::Refused {
         return Ok(result);
     }
-    let problem = result.problem.unwrap_or_else(|| v2::Problem {
-        kind: "internal".to_owned(),
-        status: 500,
-        title: "it was refused without a reason".to_owned(),
-        details: Vec::new(),
-        hint: None,
-        request: None,
-    });
+    let unsaid = || v2::Problem::new(v2::ProblemKind::Internal, "it was refused without a reason");
+    let problem = result.problem.unwrap_or_else(unsaid);
     Err(CommandError::Refused { name: result.name, problem: Box::new(problem) })
 }
 

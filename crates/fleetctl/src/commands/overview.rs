@@ -130,7 +130,7 @@ mod tests {
             ..fixture::machine("dead000000")
         };
         let brake = Some(v2::Brake { since_ms: 0, lost: vec!["dead000000".to_owned()] });
-        let list = v2::MachineList { revision: 1, brake, machines: vec![machine, gone] };
+        let list = v2::MachineList { revision: 1, brake, machines: vec![machine, gone], next: None };
         let mut away = fixture::placed("away.service", fixture::state("active", "running", "success"));
         away.placements[0] = v2::Placement {
             machine: "dead000000".to_owned(),
@@ -170,7 +170,7 @@ mod tests {
               slow.service: activating (start-pre) on 4f1c2a7d.../10.0.0.1
         "#]]
         .assert_eq(&(lines(&list, &units).join("\n") + "\n"));
-        let nothing = v2::MachineList { revision: 1, brake: None, machines: Vec::new() };
+        let nothing = v2::MachineList { revision: 1, brake: None, machines: Vec::new(), next: None };
         assert_eq!(lines(&nothing, &[]), ["machines: 0", "units:    0 (0 launched, 0 loaded, 0 inactive)"]);
     }
 }

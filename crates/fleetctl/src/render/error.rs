@@ -117,11 +117,9 @@ mod tests {
     fn what_the_daemon_refuses() {
         let problem = |kind: &str, details: &[&str], hint: Option<&str>| v2::Problem {
             kind: kind.to_owned(),
-            status: 400,
-            title: "unit file of a.service cannot be used".to_owned(),
-            details: details.iter().map(|line| (*line).to_owned()).collect(),
             hint: hint.map(str::to_owned),
-            request: None,
+            findings: details.iter().map(|line| (*line).to_owned().into()).collect(),
+            ..v2::Problem::new(v2::ProblemKind::BadUnitFile, "unit file of a.service cannot be used")
         };
         let refused = |problem| CommandError::Refused { name: "a.service".to_owned(), problem: Box::new(problem) };
         check(

@@ -139,7 +139,7 @@ fn units() -> String {
         placements: Vec::new(),
         waiting: None,
     });
-    serde_json::to_string(&v2::UnitList { revision: 1, units: units.collect() }).expect("JSON")
+    serde_json::to_string(&v2::UnitList { revision: 1, units: units.collect(), next: None }).expect("JSON")
 }
 
 fn machines() -> String {
@@ -154,9 +154,11 @@ fn machines() -> String {
         cordoned: false,
         draining: None,
         given_up: false,
+        revision: 0,
     };
     let machines = ["4f1c2a7d00000000000000000000000a", "abcd2a7d00000000000000000000000b"].map(machine);
-    serde_json::to_string(&v2::MachineList { revision: 1, machines: machines.to_vec(), brake: None }).expect("JSON")
+    serde_json::to_string(&v2::MachineList { revision: 1, machines: machines.to_vec(), brake: None, next: None })
+        .expect("JSON")
 }
 
 #[track_caller]

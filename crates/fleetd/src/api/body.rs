@@ -5,14 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, header};
 use futures_util::StreamExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 use tokio::time::{Instant, timeout_at};
-
-use super::Api;
-use super::problem::{Refused, problem};
 
 /// All bodies that are being read or worked on may have so many times the memory of the largest one.
 ///
@@ -106,23 +102,6 @@ impl Deref for Held {
 
     fn deref(&self) -> &[u8] {
         &self.bytes
-    }
-}
-
-impl FromRequest<Api> for Held {
-    type Rejection = Refused;
-
-    async fn from_request(request: Request, api: &Api) -> Result<Held, Refused> {
-        let (parts, body) = request.into_parts();
-        let held = api.limits().bodies.read(&parts.headers, body).await;
-        held.map_err(|err| {
-            let kind = match err {
-                BodyError::TooLarge { .. } => "too-large",
-                BodyError::Slow { .. } | BodyError::Broken { .. } => "bad-request",
-                BodyError::Busy => "busy",
-            };
-            problem(kind, err.status(), err.to_string()).into()
-        })
     }
 }
 

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use fleet_api::v2;
-use fleet_core::model::{MachineId, TargetState, Unit, UnitState};
+use fleet_core::model::{Cluster, MachineId, TargetState, Unit, UnitState};
 use fleet_core::schedule;
 use fleet_core::unit::UnitName;
-use fleet_store::registry::{MetadataRecord, View};
+use fleet_store::registry::{Key, MetadataRecord, View};
 
 use crate::clock;
 use crate::view::Picture;
@@ -74,7 +74,7 @@ pub fn unit(view: &Picture, name: &UnitName, reasons: Reasons) -> Option<v2::Uni
         placements,
         waiting: None,
     };
-    unit.waiting = (waits(&unit) && reasons == Reasons::Explained).then(|| waiting(view, name));
+    unit.waiting = (waits(&unit) && reasons == Reasons::Explained).then(|| waiting(view.cluster(), name));
     Some(unit)
 }
 
@@ -116,7 +116,7 @@ fn is_done(unit: &Unit, state: &UnitState) -> bool {
 }
 
 /// An error speaks of the order that was carried out last: of an older one it is no news.
-fn unit_state(state: &UnitState, done: bool) -> v2::UnitState {
+pub fn unit_state(state: &UnitState, done: bool) -> v2::UnitState {
     v2::UnitState {
         load: state.load.clone(),
         active: state.active.clone(),
@@ -137,8 +137,9 @@ pub fn address(view: &View, machine: &MachineId) -> Option<String> {
     Some(entry.record.public_ip.clone()).filter(|ip| !ip.is_empty())
 }
 
-fn waiting(view: &View, name: &UnitName) -> v2::Waiting {
-    let explanation = schedule::explain(view.cluster(), name);
+/// Why a unit waits.
+pub fn waiting(cluster: &Cluster, name: &UnitName) -> v2::Waiting {
+    let explanation = schedule::explain(cluster, name);
     let refusal = |reason: schedule::Reason| {
         let refuses = |answer: &&schedule::Answer| {
             answer.refusals.iter().any(|refusal| refusal.constraint() == reason.constraint)
@@ -169,31 +170,39 @@ pub fn known_machines(view: &View) -> BTreeSet<&MachineId> {
 
 /// The machines, by ID.
 pub fn machines(view: &Picture) -> Vec<v2::Machine> {
+    known_machines(view).into_iter().map(|id| machine(view, id)).collect()
+}
+
+/// One machine.
+pub fn machine(view: &Picture, id: &MachineId) -> v2::Machine {
     let cluster = view.cluster();
-    let one = |id: &MachineId| {
-        let dynamic = || {
-            let records = view.metadata().get(id).into_iter().flatten();
-            let set = records.filter_map(|(key, record)| match record {
-                MetadataRecord::Set(value) => Some((key.to_string(), value.clone())),
-                MetadataRecord::Removed => None,
-            });
-            set.collect()
-        };
-        let given_up = view.given_up().contains_key(id);
-        v2::Machine {
-            id: id.to_string(),
-            ip: view.address(id).map(str::to_owned),
-            metadata: cluster.machines.get(id).map_or_else(dynamic, |machine| machine.metadata.clone()),
-            version: view.machines().get(id).map_or_else(String::new, |entry| entry.record.version.clone()),
-            units: cluster.placements.get(id).map_or(0, |placed| placed.len() as u64),
-            present: view.machines().contains_key(id),
-            lost: lost(view, id).filter(|_| !given_up),
-            cordoned: view.cordoned().contains_key(id),
-            draining: draining(view, id),
-            given_up,
-        }
+    let dynamic = || {
+        let records = view.metadata().get(id).into_iter().flatten();
+        let set = records.filter_map(|(key, record)| match record {
+            MetadataRecord::Set(value) => Some((key.to_string(), value.clone())),
+            MetadataRecord::Removed => None,
+        });
+        set.collect()
     };
-    known_machines(view).into_iter().map(one).collect()
+    let given_up = view.given_up().contains_key(id);
+    v2::Machine {
+        id: id.to_string(),
+        ip: view.address(id).map(str::to_owned),
+        metadata: cluster.machines.get(id).map_or_else(dynamic, |machine| machine.metadata.clone()),
+        version: view.machines().get(id).map_or_else(String::new, |entry| entry.record.version.clone()),
+        units: cluster.placements.get(id).map_or(0, |placed| placed.len() as u64),
+        present: view.machines().contains_key(id),
+        lost: lost(view, id).filter(|_| !given_up),
+        cordoned: view.cordoned().contains_key(id),
+        draining: draining(view, id),
+        given_up,
+        revision: revision(view, id),
+    }
+}
+
+/// The revision at which operators last said something of the machine; 0 if they never did.
+pub fn revision(view: &View, id: &MachineId) -> u64 {
+    view.mod_revision(&Key::Operators(id.clone())).unwrap_or_default().0
 }
 
 fn draining(view: &View, machine: &MachineId) -> Option<v2::Draining> {

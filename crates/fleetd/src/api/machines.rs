@@ -1,108 +1,149 @@
 //! Handlers of `/machines` and `/version`.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
+use axum::http::header;
+use axum::response::IntoResponse;
 use fleet_api::v2;
 use fleet_core::model::{DRAIN_MAX_DEFAULT, MachineId, Revision};
-use fleet_store::registry::{CordonRecord, DrainRecord, GivenUpRecord, MetadataKey, ops};
+use fleet_store::registry::{CordonRecord, DrainRecord, GivenUpRecord, MetadataKey, View, ops};
 use fleet_store::{Txn, TxnOutcome};
 
-use super::body::Held;
-use super::problem::{Refused, bad_request, problem, unavailable};
-use super::units::body_of;
-use super::{Api, convert};
+use super::extract::{Given, Segment};
+use super::problem::{Kind, Refused, bad_request, problem, unavailable};
+use super::terms::Terms;
+use super::units::etag;
+use super::write::too_big;
+use super::{Api, convert, once};
 use crate::clock;
 
 /// Longest metadata value in bytes.
 const METADATA_VALUE_MAX: usize = 4_096;
 
-/// `GET /machines`.
-pub async fn list(State(api): State<Api>) -> Json<v2::MachineList> {
-    let view = api.view.read();
-    let (revision, brake) = (view.revision().0, convert::brake(&view));
-    Json(v2::MachineList { revision, brake, machines: convert::machines(&view) })
+/// `GET /machines/ID`.
+pub async fn one(State(api): State<Api>, Segment(id): Segment) -> Result<impl IntoResponse, Refused> {
+    let machine = machine_of(&api, &id)?;
+    let machine = convert::machine(&api.view.read(), &machine);
+    Ok(([(header::ETAG, etag(machine.revision))], Json(machine)))
 }
 
 /// `POST /machines/ID/cordon`.
-pub async fn cordon(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<v2::Changed>, Refused> {
+pub async fn cordon(State(api): State<Api>, Segment(id): Segment, terms: Terms) -> Result<Json<v2::Changed>, Refused> {
     let machine = machine_of(&api, &id)?;
-    commit(&api, ops::cordon(&machine, &CordonRecord { since: clock::now() })).await
+    say(&api, &machine, &terms, &[], |_| Ok(ops::cordon(&machine, &CordonRecord { since: clock::now() }))).await
 }
 
 /// `POST /machines/ID/uncordon`: also no longer drained.
-pub async fn uncordon(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<v2::Changed>, Refused> {
-    commit(&api, ops::uncordon(&machine_of(&api, &id)?)).await
+pub async fn uncordon(
+    State(api): State<Api>,
+    Segment(id): Segment,
+    terms: Terms,
+) -> Result<Json<v2::Changed>, Refused> {
+    let machine = machine_of(&api, &id)?;
+    say(&api, &machine, &terms, &[], |_| Ok(ops::uncordon(&machine, clock::now()))).await
 }
 
 /// `POST /machines/ID/drain`.
-pub async fn drain(State(api): State<Api>, Path(id): Path<String>, body: Held) -> Result<Json<v2::Changed>, Refused> {
-    let v2::DrainRequest { max_at_once } = body_of(&body)?;
+pub async fn drain(
+    State(api): State<Api>,
+    Segment(id): Segment,
+    terms: Terms,
+    body: Option<Given<v2::DrainRequest>>,
+) -> Result<Json<v2::Changed>, Refused> {
+    let (v2::DrainRequest { max_at_once }, bytes) =
+        body.as_ref().map(|given| (given.value, &*given.bytes)).unwrap_or_default();
     let max_at_once = max_at_once.unwrap_or(DRAIN_MAX_DEFAULT);
     if !(1..=v2::DRAIN_MAX).contains(&max_at_once) {
-        let title = format!("max_at_once is {max_at_once}: from 1 to {} units may be on their way", v2::DRAIN_MAX);
-        return Err(bad_request(title).into());
+        let detail = format!("max_at_once is {max_at_once}: from 1 to {} units may be on their way", v2::DRAIN_MAX);
+        return Err(bad_request(detail).about("max_at_once").into());
     }
     let machine = machine_of(&api, &id)?;
-    commit(&api, ops::drain(&machine, &DrainRecord { since: clock::now(), max_at_once })).await
+    let record = || DrainRecord { since: clock::now(), max_at_once };
+    say(&api, &machine, &terms, bytes, |_| Ok(ops::drain(&machine, &record()))).await
 }
 
 /// `GET /machines/ID/drain`.
-pub async fn drain_progress(
-    State(api): State<Api>,
-    Path(id): Path<String>,
-) -> Result<Json<v2::DrainProgress>, Refused> {
+pub async fn drain_progress(State(api): State<Api>, Segment(id): Segment) -> Result<Json<v2::DrainProgress>, Refused> {
     let machine = machine_of(&api, &id)?;
     Ok(Json(convert::drain(&api.view.read(), &machine)))
 }
 
 /// `POST /machines/ID/give-up`.
-pub async fn give_up(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<v2::Changed>, Refused> {
+pub async fn give_up(State(api): State<Api>, Segment(id): Segment, terms: Terms) -> Result<Json<v2::Changed>, Refused> {
     let machine = machine_of(&api, &id)?;
-    let txn = ops::give_up(&machine, &GivenUpRecord { since: clock::now() });
-    match api.store.commit(&txn).await.map_err(|err| unavailable(&err))? {
-        TxnOutcome::Committed(revision) => {
-            api.view.reached(revision).await;
-            Ok(Json(v2::Changed { revision: revision.0 }))
+    let decide = |view: &View| {
+        if view.machines().contains_key(&machine) {
+            return Err(present(&machine));
         }
-        TxnOutcome::Conflict(_) => {
-            let mut problem = problem("machine-present", 409, format!("machine {machine} is present"));
-            problem.hint = Some(
-                "only a machine that is off can be given up; `fleetctl machine drain` empties one that is there, and one \
-                 that is switched off is lost as soon as its agent_ttl is over"
-                    .to_owned(),
-            );
-            Err(problem.into())
-        }
-    }
+        Ok(ops::give_up(&machine, &GivenUpRecord { since: clock::now() }))
+    };
+    say(&api, &machine, &terms, &[], decide).await
 }
 
-/// Writes what nothing can conflict with, and answers when the picture shows it.
-async fn commit(api: &Api, txn: Txn) -> Result<Json<v2::Changed>, Refused> {
-    let outcome = api.store.commit(&txn).await.map_err(|err| unavailable(&err))?;
-    let (TxnOutcome::Committed(revision) | TxnOutcome::Conflict(revision)) = outcome;
-    api.view.reached(revision).await;
-    Ok(Json(v2::Changed { revision: revision.0 }))
+/// A machine that is present cannot be given up.
+pub fn present(machine: &MachineId) -> v2::Problem {
+    let problem = problem(Kind::MachinePresent, format!("machine {machine} is present")).about(machine.to_string());
+    problem.with_hint(
+        "only a machine that is off can be given up; `fleetctl machine drain` empties one that is there, and one that is \
+         switched off is lost as soon as its agent_ttl is over",
+    )
 }
 
 /// `PATCH /machines/ID/metadata`. The ID may be the short one; the machine need not be present.
 pub async fn patch_metadata(
     State(api): State<Api>,
-    Path(id): Path<String>,
-    body: Held,
+    Segment(id): Segment,
+    terms: Terms,
+    Given { value: patch, bytes }: Given<v2::MetadataPatch>,
 ) -> Result<Json<v2::Changed>, Refused> {
-    let patch: v2::MetadataPatch = body_of(&body)?;
     let machine = machine_of(&api, &id)?;
+    let n_keys = patch.set.len() + patch.remove.len();
+    if v2::METADATA_CHANGES_MAX < n_keys {
+        let max = v2::METADATA_CHANGES_MAX;
+        return Err(problem(Kind::TooLarge, format!("{n_keys} keys are over the limit of {max} at once")).into());
+    }
     let mut changes = Vec::new();
     let set = patch.set.into_iter().map(|(key, value)| (key, Some(value)));
     for (key, value) in set.chain(patch.remove.into_iter().map(|key| (key, None))) {
-        let key: MetadataKey =
-            key.parse().map_err(|err: fleet_store::registry::MetadataKeyError| bad_request(err.to_string()))?;
+        let key: MetadataKey = key
+            .parse()
+            .map_err(|err: fleet_store::registry::MetadataKeyError| bad_request(err.to_string()).about(&key))?;
         if value.as_ref().is_some_and(String::is_empty) {
-            return Err(bad_request(format!("metadata {key} has an empty value: remove the key instead")).into());
+            let problem = bad_request(format!("metadata {key} has an empty value: remove the key instead"));
+            return Err(problem.about(key.as_str()).into());
         }
         changes.push((machine.clone(), key, value));
     }
-    let revision = set_metadata(&api, &changes).await?;
+    check_values(&changes)?;
+    let decide = |_: &View| ops::set_metadata(&changes, clock::now()).map_err(|err| too_big(&err));
+    say(&api, &machine, &terms, &bytes, decide).await
+}
+
+/// Writes what an operator says of a machine, on the terms of the request.
+async fn say(
+    api: &Api,
+    machine: &MachineId,
+    terms: &Terms,
+    body: &[u8],
+    decide: impl Fn(&View) -> Result<Txn, v2::Problem>,
+) -> Result<Json<v2::Changed>, Refused> {
+    let decide = |view: &View| {
+        let guard = terms.condition.as_ref().map(|_| ops::machine_as_seen(view, machine));
+        let there = convert::revision(view, machine);
+        let txn = match &terms.condition {
+            Some(condition) if !condition.holds(Some(there)) => {
+                Err(condition.failed("machine", &machine.to_string(), Some(there)))
+            }
+            Some(_) | None => decide(view),
+        };
+        let (told, mut txn) = match txn {
+            Ok(txn) => (Ok(()), txn),
+            Err(problem) => (Err(problem), Txn::default()),
+        };
+        txn.guards.extend(guard);
+        (told, txn)
+    };
+    let revision = once::write_one(api, terms.once(body).as_ref(), decide).await?;
     Ok(Json(v2::Changed { revision: revision.0 }))
 }
 
@@ -111,13 +152,10 @@ pub type MetadataChange = (MachineId, MetadataKey, Option<String>);
 
 /// Changes dynamic metadata, in order, as many at once as fit one transaction; gives the revision that shows it.
 pub async fn set_metadata(api: &Api, changes: &[MetadataChange]) -> Result<Revision, v2::Problem> {
-    for (_, key, value) in changes {
-        if value.as_ref().is_some_and(|value| METADATA_VALUE_MAX < value.len()) {
-            return Err(bad_request(format!("the value of metadata {key} is longer than {METADATA_VALUE_MAX} bytes")));
-        }
-    }
+    check_values(changes)?;
     let too_big = |err: ops::OpsError| bad_request(err.to_string());
-    let each = changes.iter().map(|change| ops::set_metadata(std::slice::from_ref(change)));
+    let now = clock::now();
+    let each = changes.iter().map(|change| ops::set_metadata(std::slice::from_ref(change), now));
     let each = each.collect::<Result<Vec<_>, _>>().map_err(too_big)?;
     let mut revision = Revision(0);
     for txn in ops::batch(None, each).map_err(too_big)? {
@@ -129,13 +167,24 @@ pub async fn set_metadata(api: &Api, changes: &[MetadataChange]) -> Result<Revis
     Ok(revision)
 }
 
-fn machine_of(api: &Api, id: &str) -> Result<MachineId, Refused> {
+fn check_values(changes: &[MetadataChange]) -> Result<(), v2::Problem> {
+    for (_, key, value) in changes {
+        if value.as_ref().is_some_and(|value| METADATA_VALUE_MAX < value.len()) {
+            let detail = format!("the value of metadata {key} is longer than {METADATA_VALUE_MAX} bytes");
+            return Err(bad_request(detail).about(key.as_str()));
+        }
+    }
+    Ok(())
+}
+
+/// The machine that an ID, the short one too, means.
+pub fn machine_of(api: &Api, id: &str) -> Result<MachineId, Refused> {
     let view = api.view.read();
     let known = convert::known_machines(&view).into_iter();
     let named: Vec<&MachineId> = known.filter(|machine| machine.is_named_by(id)).collect();
     match named[..] {
         [machine] => Ok(machine.clone()),
-        [] => Err(problem("unknown-machine", 404, format!("there is no machine {id}")).into()),
+        [] => Err(problem(Kind::UnknownMachine, format!("there is no machine {id}")).about(id).into()),
         _ => Err(bad_request(format!("{id} names {} machines: give the whole ID", named.len())).into()),
     }
 }

@@ -7,15 +7,22 @@
 mod body;
 mod changes;
 mod convert;
+mod events;
+mod extract;
+mod lists;
 mod machines;
+mod once;
 mod places;
+mod plan;
 mod problem;
 mod request;
 mod server;
+mod terms;
 mod tools;
 mod units;
 mod v1;
 mod watch;
+mod write;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -23,7 +30,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::header;
+use axum::http::{Method, Uri, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{any, get, patch, post};
 use fleet_api::v2;
@@ -37,7 +44,7 @@ use crate::listen::Listener;
 use crate::metrics::{CONTENT_TYPE, METRICS};
 use crate::view::SharedView;
 use body::Bodies;
-use problem::{Refused, problem};
+use problem::{Kind, Refused, causes, problem};
 
 /// How long a request waits for the first look at the store. Usual are milliseconds after the start; systemd holds the
 /// socket over a restart, so clients come before that. Less than clients wait for an answer, so that they hear why.
@@ -53,6 +60,9 @@ pub struct Api {
     view: SharedView,
     hosts: Arc<BTreeMap<MachineId, Host>>,
     writing: Arc<tokio::sync::Mutex<()>>,
+    keeping: Arc<once::Keeping>,
+    planning: Arc<plan::Planning>,
+    streams: Arc<events::Streams>,
     limits: Arc<RwLock<Limits>>,
     ending: CancellationToken,
 }
@@ -79,9 +89,10 @@ impl Api {
     /// An API over this store and picture, with the limits that are in force when nothing is configured; `hosts` are the machines
     /// whose tools can be asked from here.
     pub fn new(store: Arc<dyn Store>, view: SharedView, hosts: BTreeMap<MachineId, Host>) -> Api {
-        let (writing, ending) = (Arc::default(), CancellationToken::new());
+        let (writing, keeping, planning, streams) = Default::default();
+        let ending = CancellationToken::new();
         let limits = Arc::new(RwLock::new(Limits::of(&ApiLimits::default())));
-        Api { store, view, hosts: Arc::new(hosts), writing, limits, ending }
+        Api { store, view, hosts: Arc::new(hosts), writing, keeping, planning, streams, limits, ending }
     }
 
     /// The same with an end: it ends when `ending` is cancelled.
@@ -109,9 +120,8 @@ impl Api {
         if tokio::time::timeout(FIRST_LOOK_LIMIT, self.view.reached(Revision(0))).await.is_ok() {
             return Ok(());
         }
-        let mut problem = problem("not-ready", 503, "fleetd has not read the store yet");
-        problem.hint = Some("running units are not affected; try again".to_owned());
-        Err(problem)
+        let problem = problem(Kind::NotReady, "fleetd has not read the store yet");
+        Err(problem.with_hint("running units are not affected; try again"))
     }
 
     /// Carries out changes as `POST /changes` does.
@@ -119,7 +129,8 @@ impl Api {
     /// # Errors
     /// Nothing is known of the changes then: some may have been written.
     pub async fn change(&self, request: v2::ChangeRequest) -> Result<v2::ChangeResponse, v2::Problem> {
-        changes::carry_out(self, request).await
+        let wishes: Vec<changes::Wish> = request.changes.into_iter().map(Into::into).collect();
+        changes::carry_out(self, &wishes, None).await
     }
 }
 
@@ -131,14 +142,20 @@ pub async fn serve(api: Api, listener: Listener) {
 
 fn router(api: Api) -> Router {
     let v2 = Router::new()
-        .route("/units", get(units::list))
-        .route("/units/{name}", get(units::one))
+        .route("/units", get(lists::units))
+        .route("/units/{name}", get(units::one).put(units::put).patch(units::patch).delete(units::delete))
         .route("/units/{name}/file", get(units::file))
+        .route("/units/{name}/explanation", get(plan::explain))
         .route("/units/{name}/status", get(tools::status))
         .route("/units/{name}/journal", get(tools::journal))
         .route("/changes", post(units::change))
+        .route("/plan", post(plan::plan))
+        .route("/states", get(lists::states))
+        .route("/counts", get(lists::counts))
+        .route("/events", get(events::follow))
         .route("/watch", post(units::watch))
-        .route("/machines", get(machines::list))
+        .route("/machines", get(lists::machines))
+        .route("/machines/{id}", get(machines::one))
         .route("/machines/{id}/metadata", patch(machines::patch_metadata))
         .route("/machines/{id}/cordon", post(machines::cordon))
         .route("/machines/{id}/uncordon", post(machines::uncordon))
@@ -146,8 +163,13 @@ fn router(api: Api) -> Router {
         .route("/machines/{id}/give-up", post(machines::give_up))
         .route("/version", get(machines::version))
         .route_layer(axum::middleware::from_fn_with_state(api.clone(), ready))
-        .fallback(async || Refused(problem("not-found", 404, "there is nothing at this path")))
-        .method_not_allowed_fallback(async || Refused(problem("bad-request", 405, "this path knows no such method")));
+        .fallback(async |uri: Uri| {
+            let problem = problem(Kind::NotFound, format!("there is nothing at `{}`", uri.path()));
+            Refused(problem.with_hint(format!("all paths are in {}/openapi.json", v2::PREFIX)))
+        })
+        .method_not_allowed_fallback(async |method: Method, uri: Uri| {
+            Refused(problem(Kind::MethodNotAllowed, format!("`{}` knows no {method}", uri.path())))
+        });
     Router::new()
         .nest(v2::PREFIX, v2)
         .route(METRICS_PATH, any(metrics))
@@ -160,7 +182,10 @@ fn router(api: Api) -> Router {
 async fn metrics(State(api): State<Api>) -> Response {
     match METRICS.text(&api.view.read()) {
         Ok(text) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response(),
-        Err(err) => Refused(problem("internal", 500, err.to_string())).into_response(),
+        Err(err) => {
+            let problem = v2::Problem { findings: causes(&err), ..problem(Kind::Internal, err.to_string()) };
+            Refused(problem).into_response()
+        }
     }
 }
 
@@ -173,3 +198,6 @@ async fn ready(
     api.ready().await?;
     Ok(next.run(request).await)
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@ use fleet_core::model::MachineId;
 use fleet_core::unit::UnitName;
 
 use super::Api;
-use super::problem::{problem, unknown_unit};
+use super::problem::{Kind, causes, problem, unknown_unit};
 use crate::host::Host;
 
 /// How long another `fleetd` may take for an answer, or for the begin of one: longer than its own tools may take.
@@ -38,14 +38,11 @@ pub fn of_unit(
     let placed = view.placed_on(&name).filter(|id| wanted.is_none_or(|wanted| id.is_named_by(wanted)));
     let place = |id: &MachineId| match (api.hosts.get(id), view.machines().get(id)) {
         (Some(host), _) => Place::Here(host.clone()),
-        (None, None) => Place::Nowhere(problem(
-            "machine-absent",
-            503,
-            format!("machine {} is absent: nobody can ask it", id.short()),
-        )),
+        (None, None) => {
+            Place::Nowhere(problem(Kind::MachineAbsent, format!("machine {} is absent: nobody can ask it", id.short())))
+        }
         (None, Some(_)) if forwarded => Place::Nowhere(problem(
-            "machine-unreachable",
-            502,
+            Kind::MachineUnreachable,
             format!("machine {} is not served by the fleetd that says so at this address", id.short()),
         )),
         (None, Some(entry)) => there(id, &entry.record.api),
@@ -53,7 +50,7 @@ pub fn of_unit(
     let places: Vec<(MachineId, Place)> = placed.map(|id| (id.clone(), place(id))).collect();
     if places.is_empty() {
         let place = wanted.map_or_else(|| "any machine".to_owned(), |machine| format!("machine {machine}"));
-        return Err(problem("no-machine", 404, format!("unit {name} is not on {place}")));
+        return Err(problem(Kind::NoMachine, format!("unit {name} is not on {place}")).about(name.as_str()));
     }
     Ok((name, places))
 }
@@ -61,10 +58,8 @@ pub fn of_unit(
 fn there(id: &MachineId, url: &str) -> Place {
     if url.is_empty() {
         let title = format!("machine {} has another fleetd, whose API cannot be reached from here", id.short());
-        let mut problem = problem("machine-unreachable", 502, title);
-        problem.hint = Some(
-            "let it listen where the other machines reach it: `listen = unix:///run/fleet.sock,ADDRESS:PORT`"
-                .to_owned(),
+        let problem = problem(Kind::MachineUnreachable, title).with_hint(
+            "let it listen where the other machines reach it: `listen = unix:///run/fleet.sock,ADDRESS:PORT`",
         );
         return Place::Nowhere(problem);
     }
@@ -73,14 +68,14 @@ fn there(id: &MachineId, url: &str) -> Place {
         Ok(client) => Place::There(client),
         Err(reason) => {
             let title = format!("machine {} says a useless address of its API: {reason}", id.short());
-            Place::Nowhere(problem("machine-unreachable", 502, title))
+            Place::Nowhere(problem(Kind::MachineUnreachable, title))
         }
     }
 }
 
 /// What `systemctl status` says on one machine.
 pub async fn status(place: &Place, machine: &MachineId, name: &UnitName) -> Result<v2::StatusText, v2::Problem> {
-    let silent = || problem("machine-unreachable", 502, format!("machine {} says nothing of {name}", machine.short()));
+    let silent = || problem(Kind::MachineUnreachable, format!("machine {} says nothing of {name}", machine.short()));
     match place {
         Place::Here(host) => {
             let (text, exit_code) = host.status(name).await.map_err(|err| super::tools::failed(&err))?;
@@ -107,7 +102,7 @@ pub async fn journal(
         Ok(opened) => opened.map_err(|err| unreachable(machine, err)),
         Err(_) => {
             let title = format!("no answer from the fleetd of machine {} within {ANSWER_LIMIT:?}", machine.short());
-            Err(problem("machine-unreachable", 504, title))
+            Err(problem(Kind::MachineSilent, title))
         }
     }
 }
@@ -116,10 +111,8 @@ fn unreachable(machine: &MachineId, err: ClientError) -> v2::Problem {
     match err {
         ClientError::Problem(problem) => *problem,
         err => {
-            let mut problem =
-                problem("machine-unreachable", 502, format!("cannot ask machine {}: {err}", machine.short()));
-            problem.details.extend(std::error::Error::source(&err).map(ToString::to_string));
-            problem
+            let detail = format!("cannot ask machine {}: {err}", machine.short());
+            v2::Problem { findings: causes(&err), ..problem(Kind::MachineUnreachable, detail) }
         }
     }
 }

@@ -12,6 +12,7 @@ use fleet_api::{v1, v2};
 use tracing::Instrument as _;
 
 use super::METRICS_PATH;
+use super::problem::{Refused, bad_request};
 use crate::clock;
 use crate::metrics::METRICS;
 
@@ -54,7 +55,11 @@ pub async fn every(request: Request, next: Next) -> Response {
 async fn answer(request: Request, next: Next) -> Response {
     if request.version() == Version::HTTP_11 && !request.headers().contains_key(header::HOST) {
         // RFC 9112, 3.2; so did the server of the original, before it looked at anything else.
-        return (StatusCode::BAD_REQUEST, "400 Bad Request: missing required Host header").into_response();
+        const MISSING: &str = "missing required Host header";
+        return match api(request.uri().path()) {
+            "v2" => Refused(bad_request(MISSING).about("Host")).into_response(),
+            _ => (StatusCode::BAD_REQUEST, format!("400 Bad Request: {MISSING}")).into_response(),
+        };
     }
     if request.uri().path() == "*" {
         // `OPTIONS *`, which asks whether anybody is there; no other method goes with it.

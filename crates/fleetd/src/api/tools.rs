@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use fleet_api::v2;
@@ -12,8 +12,9 @@ use futures_util::{Stream, StreamExt as _, stream};
 use tokio::io::AsyncReadExt as _;
 
 use super::Api;
+use super::extract::{Asked, Segment};
 use super::places::{self, Place};
-use super::problem::{Refused, bad_request, problem};
+use super::problem::{Kind, Refused, bad_request, causes, problem};
 use crate::host::{Host, HostError, JournalRequest};
 
 /// Lines of a journal when nothing is said.
@@ -43,8 +44,8 @@ const OUTPUTS: [&str; 11] = [
 /// `GET /units/NAME/status?machine=ID`.
 pub async fn status(
     State(api): State<Api>,
-    Path(name): Path<String>,
-    Query(query): Query<v2::StatusQuery>,
+    Segment(name): Segment,
+    Asked(query): Asked<v2::StatusQuery>,
 ) -> Result<Json<Vec<v2::StatusText>>, Refused> {
     let (name, places) = places::of_unit(&api, &name, query.machine.as_deref(), query.forwarded)?;
     let asked = places.iter().map(|(machine, place)| places::status(place, machine, &name));
@@ -55,7 +56,9 @@ pub async fn status(
     // One machine that cannot be asked does not hide what the others say.
     let said = answers.into_iter().zip(&places).map(|(answer, (machine, _))| match answer {
         Ok(text) => text,
-        Err(problem) => v2::StatusText { machine: machine.to_string(), text: problem.title, exit_code: EXIT_UNKNOWN },
+        Err(problem) => {
+            v2::StatusText { machine: machine.to_string(), text: problem.to_string(), exit_code: EXIT_UNKNOWN }
+        }
     });
     Ok(Json(said.collect()))
 }
@@ -63,8 +66,8 @@ pub async fn status(
 /// `GET /units/NAME/journal`.
 pub async fn journal(
     State(api): State<Api>,
-    Path(name): Path<String>,
-    Query(query): Query<v2::JournalQuery>,
+    Segment(name): Segment,
+    Asked(query): Asked<v2::JournalQuery>,
 ) -> Result<Response, Refused> {
     let output = query.output.clone().unwrap_or_else(|| "short".to_owned());
     if !OUTPUTS.contains(&output.as_str()) {
@@ -77,9 +80,8 @@ pub async fn journal(
     let (name, places) = places::of_unit(&api, &name, query.machine.as_deref(), query.forwarded)?;
     let [(machine, place)] = &places[..] else {
         let ids: Vec<&str> = places.iter().map(|(machine, _)| machine.short()).collect();
-        let mut problem = bad_request(format!("unit {name} is on {} machines: {}", ids.len(), ids.join(", ")));
-        problem.hint = Some("name one with --machine".to_owned());
-        return Err(problem.into());
+        let problem = bad_request(format!("unit {name} is on {} machines: {}", ids.len(), ids.join(", ")));
+        return Err(problem.about(name.as_str()).with_hint("name one with --machine").into());
     };
     let text = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];
     let body = match place {
@@ -118,7 +120,5 @@ async fn own_journal(
 }
 
 pub(super) fn failed(err: &HostError) -> v2::Problem {
-    let mut problem = problem("internal", 500, err.to_string());
-    problem.details.extend(std::error::Error::source(err).map(ToString::to_string));
-    problem
+    v2::Problem { findings: causes(err), ..problem(Kind::Internal, err.to_string()) }
 }

@@ -2,51 +2,82 @@
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, RawQuery, State};
-use axum::http::header;
+use axum::extract::State;
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use fleet_api::v2;
-use fleet_core::unit::{Glob, UnitName};
+use fleet_core::unit::UnitName;
 use futures_util::StreamExt as _;
 
-use super::body::Held;
+use super::changes::{self, Wish};
 use super::convert::{self, Reasons};
-use super::problem::{Refused, bad_request, unknown_unit};
+use super::extract::{Given, Segment};
+use super::problem::{Kind, Refused, bad_request, problem, unknown_unit};
+use super::terms::Terms;
 use super::{Api, watch};
 
-/// In a list, the reasons of so many waiting units are worked out: each asks every machine.
-const EXPLAINED_MAX: usize = 100;
-
-/// `GET /units?name=GLOB&name=GLOB`.
-pub async fn list(State(api): State<Api>, RawQuery(query): RawQuery) -> Result<Json<v2::UnitList>, Refused> {
-    let mut globs = Vec::new();
-    for (key, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
-        if key == "name" {
-            globs.push(Glob::new(&value).map_err(|err| bad_request(err.to_string()))?);
-        }
-    }
-    let matches = |name: &UnitName| globs.is_empty() || globs.iter().any(|glob| glob.matches(name.as_str()));
-    let view = api.view.read();
-    let mut n_explained = 0;
-    let mut units = Vec::new();
-    for name in convert::names(&view).iter().filter(|name| matches(name)) {
-        let reasons = if n_explained < EXPLAINED_MAX { Reasons::Explained } else { Reasons::Left };
-        let unit = convert::unit(&view, name, reasons);
-        n_explained += usize::from(unit.as_ref().is_some_and(|unit| unit.waiting.is_some()));
-        units.extend(unit);
-    }
-    Ok(Json(v2::UnitList { revision: view.revision().0, units }))
-}
-
 /// `GET /units/NAME`.
-pub async fn one(State(api): State<Api>, Path(name): Path<String>) -> Result<Json<v2::Unit>, Refused> {
+pub async fn one(State(api): State<Api>, Segment(name): Segment) -> Result<impl IntoResponse, Refused> {
     let view = api.view.read();
     let unit = name.parse().ok().and_then(|name| convert::unit(&view, &name, Reasons::Explained));
-    Ok(Json(unit.ok_or_else(|| unknown_unit(&name))?))
+    let unit = unit.ok_or_else(|| unknown_unit(&name))?;
+    Ok(([(header::ETAG, etag(unit.generation))], Json(unit)))
+}
+
+/// `PUT /units/NAME`.
+pub async fn put(
+    State(api): State<Api>,
+    Segment(name): Segment,
+    terms: Terms,
+    Given { value, bytes }: Given<v2::UnitPut>,
+) -> Result<Response, Refused> {
+    let v2::UnitPut { text, desired_state, lenient } = value;
+    let change = v2::Change { name, text: Some(text), replace: true, lenient, desired_state, ..v2::Change::default() };
+    change_one(&api, &terms, &bytes, change).await
+}
+
+/// `PATCH /units/NAME`.
+pub async fn patch(
+    State(api): State<Api>,
+    Segment(name): Segment,
+    terms: Terms,
+    Given { value, bytes }: Given<v2::UnitPatch>,
+) -> Result<Response, Refused> {
+    let v2::UnitPatch { desired_state, restart } = value;
+    if desired_state.is_none() && !restart {
+        return Err(bad_request("nothing is asked for: give `desired_state` or `restart`").into());
+    }
+    change_one(&api, &terms, &bytes, v2::Change { name, desired_state, restart, ..v2::Change::default() }).await
+}
+
+/// `DELETE /units/NAME`.
+pub async fn delete(State(api): State<Api>, Segment(name): Segment, terms: Terms) -> Result<Response, Refused> {
+    change_one(&api, &terms, &[], v2::Change { name, destroy: true, ..v2::Change::default() }).await
+}
+
+/// Carries out one change, whose refusal is that of the request.
+async fn change_one(api: &Api, terms: &Terms, body: &[u8], change: v2::Change) -> Result<Response, Refused> {
+    let wish = Wish { change, condition: terms.condition.clone() };
+    let response = changes::carry_out(api, &[wish], terms.once(body).as_ref()).await?;
+    let Some(result) = response.results.into_iter().next() else {
+        return Err(problem(Kind::Internal, "one change has no result").into());
+    };
+    if let Some(problem) = result.problem {
+        return Err(problem.into());
+    }
+    let status = if result.outcome == v2::Outcome::Created { StatusCode::CREATED } else { StatusCode::OK };
+    let tag = (result.outcome != v2::Outcome::Destroyed).then(|| [(header::ETAG, etag(result.generation))]);
+    Ok((status, tag, Json(v2::UnitChanged { revision: response.revision, result })).into_response())
+}
+
+/// A generation or revision as a strong tag. It tells what is wanted of the thing, and not how it is: a unit that starts
+/// keeps its tag.
+pub fn etag(number: u64) -> HeaderValue {
+    HeaderValue::try_from(format!("\"{number}\"")).unwrap_or(HeaderValue::from_static("\"\""))
 }
 
 /// `GET /units/NAME/file`.
-pub async fn file(State(api): State<Api>, Path(name): Path<String>) -> Result<Json<v2::UnitFile>, Refused> {
+pub async fn file(State(api): State<Api>, Segment(name): Segment) -> Result<Json<v2::UnitFile>, Refused> {
     let view = api.view.read();
     let stored = name.parse::<UnitName>().ok().and_then(|name| view.file_of(&name).cloned());
     let stored = stored.ok_or_else(|| unknown_unit(&name))?;
@@ -59,19 +90,24 @@ pub async fn file(State(api): State<Api>, Path(name): Path<String>) -> Result<Js
 }
 
 /// `POST /changes`.
-pub async fn change(State(api): State<Api>, body: Held) -> Result<Json<v2::ChangeResponse>, Refused> {
-    let request = body_of(&body)?;
-    Ok(Json(api.change(request).await?))
+pub async fn change(
+    State(api): State<Api>,
+    terms: Terms,
+    Given { value: request, bytes }: Given<v2::ChangeRequest>,
+) -> Result<Json<v2::ChangeResponse>, Refused> {
+    if terms.condition.is_some() {
+        let problem = bad_request("many units have no one tag: give each change its `generation`");
+        return Err(problem.about("If-Match").into());
+    }
+    let wishes: Vec<Wish> = request.changes.into_iter().map(Into::into).collect();
+    Ok(Json(changes::carry_out(&api, &wishes, terms.once(&bytes).as_ref()).await?))
 }
 
 /// `POST /watch`.
-pub async fn watch(State(api): State<Api>, body: Held) -> Result<Response, Refused> {
-    let stream = watch::follow(&api.view, body_of(&body)?).await?.take_until(Box::pin(api.ended()));
+pub async fn watch(
+    State(api): State<Api>,
+    Given { value: request, .. }: Given<v2::WatchRequest>,
+) -> Result<Response, Refused> {
+    let stream = watch::follow(&api.view, request).await?.take_until(Box::pin(api.ended()));
     Ok(([(header::CONTENT_TYPE, "application/jsonl")], Body::from_stream(stream)).into_response())
-}
-
-/// Reads a JSON body, whatever content type it claims.
-pub fn body_of<T: serde::de::DeserializeOwned>(body: &Held) -> Result<T, Refused> {
-    serde_json::from_slice(body)
-        .map_err(|err| bad_request(format!("cannot understand the request's body: {err}")).into())
 }

@@ -15,7 +15,7 @@ use futures_util::stream::{self, Stream};
 use tokio::time::Instant;
 
 use super::convert;
-use super::problem::problem;
+use super::problem::{Kind, problem};
 use crate::view::{Changes, Listener, Picture, SharedView};
 
 /// How long a unit waits, or its reasons are old, before they are worked out. An engine at work has placed it by then; a person
@@ -60,8 +60,9 @@ pub async fn follow(
     let mut names = BTreeSet::new();
     for name in &request.units {
         names.insert(
-            name.parse()
-                .map_err(|err: fleet_core::unit::UnitNameError| problem("bad-unit-name", 400, err.to_string()))?,
+            name.parse().map_err(|err: fleet_core::unit::UnitNameError| {
+                problem(Kind::BadUnitName, err.to_string()).about(name)
+            })?,
         );
     }
     // Heard from here on, so nothing is missed between the first picture and the first change.
@@ -200,7 +201,7 @@ fn concerned(view: &View, keys: &BTreeSet<Key>, names: Option<&BTreeSet<UnitName
             Key::Metadata(..) | Key::Cordon(_) | Key::Drain(_) | Key::GivenUp(_) | Key::Brake => {
                 reasons_changed = true;
             }
-            Key::File(_) | Key::Leader => (),
+            Key::File(_) | Key::Leader | Key::Operators(_) | Key::Request(..) => (),
         }
     }
     match names {

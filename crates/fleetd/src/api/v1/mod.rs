@@ -72,17 +72,20 @@ impl From<v2::Problem> for Refused {
         let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         match problem.kind.as_str() {
             "store-unavailable" | "not-ready" => {
-                tracing::warn!(error = problem.title, "a request could not be answered");
+                tracing::warn!(error = %problem, "a request could not be answered");
                 Refused::new(status, STORE_AWAY)
             }
             // Clients of the original get no more than that it was the cluster's fault; the log has the rest.
             _ if status.is_server_error() => {
-                tracing::error!(error = problem.title, details = ?problem.details, "a request failed");
+                tracing::error!(error = %problem, findings = ?problem.findings, "a request failed");
                 Refused::new(status, "")
             }
-            // The first finding is what the original would have said; the title only says whose file it is.
-            "bad-unit-file" => Refused::new(status, problem.details.into_iter().next().unwrap_or(problem.title)),
-            _ => Refused::new(status, problem.title),
+            // The first finding is what the original would have said; the detail only says whose file it is.
+            "bad-unit-file" => {
+                let first = problem.findings.first().map(ToString::to_string);
+                Refused::new(status, first.unwrap_or(problem.detail))
+            }
+            _ => Refused::new(status, problem.detail),
         }
     }
 }

@@ -13,7 +13,7 @@ use fleet_store::mem::Mem;
 use fleet_store::{Keys, LeaseId, Snapshot, Store, StoreError, Txn, TxnOutcome, Watch, Write};
 
 use super::*;
-use crate::api::problem::problem;
+use crate::api::problem::{Kind, problem};
 use crate::view::SharedView;
 
 /// How long anything may take: far more than it does.
@@ -141,13 +141,13 @@ async fn a_unit_that_cannot_be_read() {
 /// What goes wrong in the cluster is told in the original's few words; the caller's own mistakes in full.
 #[test]
 fn problems() {
-    let mut file = problem("bad-unit-file", 400, "the file of unit a.service cannot be used");
-    file.details = vec!["first".to_owned(), "second".to_owned()];
+    let mut file = problem(Kind::BadUnitFile, "the file of unit a.service cannot be used");
+    file.findings = vec!["first".to_owned().into(), "second".to_owned().into()];
     for (problem, status, message) in [
-        (problem("store-unavailable", 503, "etcd at http://h: no answer"), 503, STORE_AWAY),
-        (problem("not-ready", 503, "fleetd has not read the store yet"), 503, STORE_AWAY),
-        (problem("internal", 500, "a secret"), 500, ""),
-        (problem("too-large", 413, "too large"), 413, "too large"),
+        (problem(Kind::StoreUnavailable, "etcd at http://h: no answer"), 503, STORE_AWAY),
+        (problem(Kind::NotReady, "fleetd has not read the store yet"), 503, STORE_AWAY),
+        (problem(Kind::Internal, "a secret"), 500, ""),
+        (problem(Kind::TooLarge, "too large"), 413, "too large"),
         (file, 400, "first"),
     ] {
         let refused = Refused::from(problem);

@@ -10,8 +10,9 @@ use fleet_store::registry::{UnitRecord, View};
 
 use super::page::Page;
 use super::{Refused, decode, json};
-use crate::api::changes::{self, Decision};
-use crate::api::problem::{bad_request, problem};
+use crate::api::changes;
+use crate::api::problem::{Kind, bad_request, problem};
+use crate::api::write::{self as writing, Decision, Told};
 use crate::api::{Api, convert};
 
 /// `GET /units`.
@@ -72,9 +73,9 @@ pub async fn put(api: &Api, name: &str, request: Request) -> Result<Response, Re
 }
 
 /// Writes one wish.
-async fn write<T>(api: &Api, name: &UnitName, decide: impl Fn(&View) -> Decision<T>) -> Result<T, v2::Problem> {
+async fn write<T: Told>(api: &Api, name: &UnitName, decide: impl Fn(&View) -> Decision<T>) -> Result<T, v2::Problem> {
     let mut slots = vec![None];
-    changes::write(api, &mut slots, |view, _| decide(view)).await?;
+    writing::write(api, &mut slots, |view, _| decide(view)).await?;
     slots.pop().flatten().unwrap_or_else(|| Err(changes::raced(name.as_str())))
 }
 
@@ -90,7 +91,7 @@ impl Wish {
     /// In the original's order, in which the first check that fails decides.
     fn decide(&self, view: &View) -> Decision<StatusCode> {
         match (view.units().get(&self.name), &self.file) {
-            (None, None) => Err(problem("unknown-unit", 409, "unit does not exist and options field empty")),
+            (None, None) => Err(of_original(problem(Kind::UnknownUnit, "unit does not exist and options field empty"))),
             (Some(unit), None) => self.set_target(view, unit),
             (Some(unit), Some(file)) if file.hash() == unit.hash => self.set_target(view, unit),
             (_, Some(file)) => self.put(view, file),
@@ -119,7 +120,7 @@ impl Wish {
 
     fn set_target(&self, view: &View, unit: &UnitRecord) -> Decision<StatusCode> {
         if self.desired.is_empty() {
-            return Err(problem("bad-request", 409, "must provide DesiredState to update existing unit"));
+            return Err(of_original(bad_request("must provide DesiredState to update existing unit")));
         }
         if let Some(why) = activation_problem(&self.name).filter(|_| self.desired != TargetState::Inactive.as_str()) {
             return Err(bad_request(why.message));
@@ -138,6 +139,11 @@ impl Wish {
     fn target(&self) -> Result<TargetState, v2::Problem> {
         self.desired.parse().map_err(|err: TargetStateError| bad_request(format!("invalid desiredState: {err}")))
     }
+}
+
+/// The original's status for what cannot be done to a unit as it is.
+fn of_original(problem: v2::Problem) -> v2::Problem {
+    v2::Problem { status: StatusCode::CONFLICT.as_u16(), ..problem }
 }
 
 fn check_content_type(headers: &HeaderMap) -> Result<(), Refused> {
