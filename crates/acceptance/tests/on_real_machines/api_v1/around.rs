@@ -86,7 +86,7 @@ fn requests_underway_are_answered_before_the_end() {
     let (mut world, [unix, tcp]) = world("");
     let idle = [unix.connect(), tcp.connect()];
     let mut watch = unix.connect();
-    send(&mut *watch, "POST /fleet/v2/watch\n\n{}");
+    send(&mut *watch, "POST /fleet/v2/watch\nContent-Type: application/json\n\n{}");
     let mut first = [0; 12];
     watch.read_exact(&mut first).expect("the watch begins");
 

@@ -63,7 +63,7 @@ fn who_keeps_it_waiting_is_left() {
         assert_eq!(answer_to(address.connect(), head).to_string(), error(408, slow));
         assert!(SMALL_TIME < begun.elapsed());
 
-        let head = b"POST /fleet/v2/changes HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{";
+        let head = b"POST /fleet/v2/changes HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{";
         let answer = answer_to(address.connect(), head).to_string();
         assert!(answer.starts_with("408 content-type: application/problem+json") && answer.contains(slow), "{answer}");
     }
@@ -121,7 +121,7 @@ fn too_much_is_refused() {
         body.extend_from_slice(b"400001\r\n");
         body.resize(body.len() + 0x40_0001, b' ');
         assert_eq!(answer_to(address.connect(), &body).to_string(), too_large, "by what comes");
-        let head = b"POST /fleet/v2/changes HTTP/1.1\r\nHost: x\r\nContent-Length: 4194305\r\n\r\n";
+        let head = b"POST /fleet/v2/changes HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 4194305\r\n\r\n";
         assert_eq!(answer_to(address.connect(), head).status, 413);
 
         let options = |n: usize| {
