@@ -116,7 +116,7 @@ pub type WatchStream = BoxStream<'static, Result<v2::WatchEvent, ClientError>>;
 pub type TextStream = BoxStream<'static, Result<Vec<u8>, ClientError>>;
 
 /// The header that tells a request which comes again from a new one.
-const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
+pub(crate) const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
 
 /// A word that no other request has: by chance, as the standard library seeds its hash maps, and by the count in this process.
 fn idempotency_key() -> String {
@@ -138,7 +138,7 @@ const WATCH_LINE_MAX: usize = 64 << 20;
 /// A client of one fleetd. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Client {
-    http: reqwest::Client,
+    pub(crate) http: reqwest::Client,
     endpoint: Endpoint,
     base: String,
     timeout: Option<Duration>,
@@ -321,13 +321,13 @@ impl Client {
     }
 
     /// The URL of a path, each segment escaped.
-    fn url(&self, segments: &[&str]) -> reqwest::Url {
+    pub(crate) fn url(&self, segments: &[&str]) -> reqwest::Url {
         let mut url = reqwest::Url::parse(&self.base).expect("an endpoint is a URL");
         url.path_segments_mut().expect("an http URL has a path").extend(segments);
         url
     }
 
-    async fn call<T: DeserializeOwned>(&self, request: reqwest::RequestBuilder) -> Result<T, ClientError> {
+    pub(crate) async fn call<T: DeserializeOwned>(&self, request: reqwest::RequestBuilder) -> Result<T, ClientError> {
         let request = match self.timeout {
             Some(timeout) => request.timeout(timeout),
             None => request,
@@ -337,7 +337,7 @@ impl Client {
         serde_json::from_slice(&body).map_err(|err| self.garbled(&err))
     }
 
-    async fn send(&self, request: reqwest::RequestBuilder) -> Result<reqwest::Response, ClientError> {
+    pub(crate) async fn send(&self, request: reqwest::RequestBuilder) -> Result<reqwest::Response, ClientError> {
         let response = request.send().await.map_err(|err| self.unreachable(err))?;
         if response.status().is_success() {
             return Ok(response);

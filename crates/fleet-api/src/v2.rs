@@ -13,8 +13,8 @@ mod event;
 mod plan;
 mod problem;
 
-pub use count::{Counts, MachineCounts, PlacementState, StateList, UnitCounts};
-pub use event::{Event, EventKind, EventKindError, Order, Present, Wanted};
+pub use count::{Counts, MachineCounts, MachineState, PlacementState, StateList, UnitCounts};
+pub use event::{Event, EventKind, Order, Present, Wanted};
 pub use plan::{Explanation, Fate, MachineAnswer, MachineRefusal, PlanRequest, PlanResponse, PlannedUnit, Situation};
 pub use problem::{Finding, PROBLEMS_PATH, Problem, ProblemKind, ProblemType};
 
@@ -55,6 +55,28 @@ impl State {
             State::Loaded => "loaded",
             State::Launched => "launched",
         }
+    }
+}
+
+/// A word that is none of those that are known.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it is none of {known}")]
+pub struct WordError {
+    /// Those that are known.
+    pub known: String,
+}
+
+/// The one of `all` whose word it is.
+fn word<T: Copy>(given: &str, all: &[T], as_str: impl Fn(T) -> &'static str) -> Result<T, WordError> {
+    let found = all.iter().copied().find(|one| as_str(*one) == given);
+    found.ok_or_else(|| WordError { known: all.iter().map(|one| as_str(*one)).collect::<Vec<_>>().join(", ") })
+}
+
+impl std::str::FromStr for State {
+    type Err = WordError;
+
+    fn from_str(given: &str) -> Result<State, WordError> {
+        word(given, &[State::Inactive, State::Loaded, State::Launched], State::as_str)
     }
 }
 

@@ -83,6 +83,8 @@ pub enum Command {
     Cat(Cat),
     /// Say how units are: systemctl's status, or why a unit waits; without a unit: the cluster at a glance
     Status(Status),
+    /// Say why a unit is where it is, or nowhere: what each machine says to it
+    Explain(Explain),
     /// Print the journals of units, on all their machines
     Journal(Journal),
     /// List units as their machines' systemds see them
@@ -208,6 +210,9 @@ pub struct Load {
     pub files: Files,
     #[command(flatten)]
     pub block: Block,
+    /// Say where the units would be placed, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
     /// Unit names, unit files, directories of them, or quoted globs
     #[arg(value_name = "UNIT")]
     pub units: Vec<String>,
@@ -220,6 +225,9 @@ pub struct Start {
     pub files: Files,
     #[command(flatten)]
     pub block: Block,
+    /// Say where the units would be placed, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
     /// Unit names, unit files, directories of them, or quoted globs
     #[arg(value_name = "UNIT")]
     pub units: Vec<String>,
@@ -314,6 +322,16 @@ pub enum Format {
     Name,
     Json,
     Yaml,
+}
+
+#[derive(Debug, Args)]
+pub struct Explain {
+    /// How to print
+    #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t = Format::Text)]
+    pub output: Format,
+    /// The unit
+    #[arg(value_name = "UNIT")]
+    pub unit: String,
 }
 
 #[derive(Debug, Args)]
@@ -487,6 +505,9 @@ pub struct DrainArgs {
     /// Do not wait
     #[arg(long)]
     pub no_block: bool,
+    /// Say where the units would go, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
     /// Wait for at most this long
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub timeout: Option<f64>,

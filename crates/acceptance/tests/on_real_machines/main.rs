@@ -9,6 +9,7 @@
 //! share one and use unit names of their own.
 
 mod api_v1;
+mod api_v2;
 mod bad_units;
 mod daemon;
 mod desk;

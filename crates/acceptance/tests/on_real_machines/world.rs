@@ -161,7 +161,8 @@ impl World {
     }
 }
 
-fn block_on<T>(future: impl Future<Output = T>) -> T {
+/// Waits for one thing in a runtime of its own.
+pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(future)
 }
 

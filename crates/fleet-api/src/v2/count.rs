@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{State, UnitState};
+use super::{State, UnitState, WordError, word};
 
 /// `GET /counts`: the cluster in numbers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -58,6 +58,52 @@ pub struct MachineCounts {
     pub draining: u64,
     /// Given up by an operator.
     pub given_up: u64,
+}
+
+/// How a machine is, as a filter: it may be several at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum MachineState {
+    /// There.
+    Present,
+    /// Not there, with orders, and not given up.
+    Lost,
+    /// Cordoned by an operator.
+    Cordoned,
+    /// Being drained.
+    Draining,
+    /// Given up by an operator.
+    GivenUp,
+}
+
+impl MachineState {
+    /// All of them.
+    pub const ALL: [MachineState; 5] = [
+        MachineState::Present,
+        MachineState::Lost,
+        MachineState::Cordoned,
+        MachineState::Draining,
+        MachineState::GivenUp,
+    ];
+
+    /// The word on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            MachineState::Present => "present",
+            MachineState::Lost => "lost",
+            MachineState::Cordoned => "cordoned",
+            MachineState::Draining => "draining",
+            MachineState::GivenUp => "given-up",
+        }
+    }
+}
+
+impl std::str::FromStr for MachineState {
+    type Err = WordError;
+
+    fn from_str(given: &str) -> Result<MachineState, WordError> {
+        word(given, &MachineState::ALL, MachineState::as_str)
+    }
 }
 
 /// `GET /states`: what machines say of units, by unit and machine.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{State, UnitState};
+use super::{State, UnitState, WordError, word};
 
 /// The `event:` of the stream's events, and the `kind` in their data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
@@ -69,16 +69,11 @@ impl EventKind {
     }
 }
 
-/// A word that is no [`EventKind`].
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("it is no kind of event")]
-pub struct EventKindError;
-
 impl std::str::FromStr for EventKind {
-    type Err = EventKindError;
+    type Err = WordError;
 
-    fn from_str(given: &str) -> Result<EventKind, EventKindError> {
-        EventKind::ALL.into_iter().find(|kind| kind.as_str() == given).ok_or(EventKindError)
+    fn from_str(given: &str) -> Result<EventKind, WordError> {
+        word(given, &EventKind::ALL, EventKind::as_str)
     }
 }
 

@@ -13,21 +13,39 @@ use crate::create::{self, Known, Planned, Wish};
 use crate::error::CommandError;
 use crate::exit::Exit;
 use crate::names::{self, Argument, Purpose, Selected};
+use crate::render::plan;
 use crate::wait::{Expected, Goal, legend};
 
 /// `fleetctl submit`.
 pub async fn submit(session: &Session<'_>, args: &Submit) -> Result<Exit, CommandError> {
-    run(session, v2::State::Inactive, &args.units, args.files, None).await
+    run(session, v2::State::Inactive, &args.units, args.files, Way::Done).await
 }
 
 /// `fleetctl load`.
 pub async fn load(session: &Session<'_>, args: &Load) -> Result<Exit, CommandError> {
-    run(session, v2::State::Loaded, &args.units, args.files, Some(args.block)).await
+    run(session, v2::State::Loaded, &args.units, args.files, Way::of(args.block, args.dry_run)).await
 }
 
 /// `fleetctl start`.
 pub async fn start(session: &Session<'_>, args: &Start) -> Result<Exit, CommandError> {
-    run(session, v2::State::Launched, &args.units, args.files, Some(args.block)).await
+    run(session, v2::State::Launched, &args.units, args.files, Way::of(args.block, args.dry_run)).await
+}
+
+/// What is done with the changes.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    /// They are asked for.
+    Done,
+    /// They are asked for, and waited for.
+    Waited(Block),
+    /// It is said what would come of them.
+    Rehearsed,
+}
+
+impl Way {
+    fn of(block: Block, dry_run: bool) -> Way {
+        if dry_run { Way::Rehearsed } else { Way::Waited(block) }
+    }
 }
 
 /// The word of the command that takes units to `target`.
@@ -44,7 +62,7 @@ async fn run(
     target: v2::State,
     units: &[String],
     files: Files,
-    block: Option<Block>,
+    way: Way,
 ) -> Result<Exit, CommandError> {
     if units.is_empty() {
         return Err(CommandError::NoUnits { command: verb(target) });
@@ -70,7 +88,7 @@ async fn run(
             Err(err) => exit = exit.and(session.report(&err)),
         }
     }
-    exit = exit.and(carry_out(session, target, planned, block).await?);
+    exit = exit.and(carry_out(session, target, planned, way).await?);
     Ok(exit)
 }
 
@@ -119,7 +137,7 @@ async fn carry_out(
     session: &Session<'_>,
     target: v2::State,
     planned: Vec<Planned>,
-    block: Option<Block>,
+    way: Way,
 ) -> Result<Exit, CommandError> {
     let mut changes = Vec::new();
     let mut globals = BTreeMap::new();
@@ -132,6 +150,9 @@ async fn carry_out(
             globals.insert(change.name.clone(), plan.global);
             changes.push(change);
         }
+    }
+    if let Way::Rehearsed = way {
+        return rehearse(session, v2::PlanRequest { changes, ..v2::PlanRequest::default() }).await;
     }
     let response = change(session, changes).await?;
     let mut exit = Exit::Ok;
@@ -163,7 +184,7 @@ async fn carry_out(
             Err(err) => exit = exit.and(session.report(&err)),
         }
     }
-    let Some(block) = block else {
+    let Way::Waited(block) = way else {
         return Ok(exit);
     };
     if block.no_block {
@@ -176,6 +197,34 @@ async fn carry_out(
     let order = Order { expected, revision: response.revision, limit: block.limit() };
     let reached = |_: &str, unit: Option<&v2::Unit>| report_state(session, unit, target);
     Ok(exit.and(waiting::wait(session, order, reached).await?))
+}
+
+/// Says what would come of it, and changes nothing. The exit code is 1 if something would be refused, or could not leave a machine that
+/// is to be drained.
+pub async fn rehearse(session: &Session<'_>, request: v2::PlanRequest) -> Result<Exit, CommandError> {
+    let told = session.call("think that out", session.client.plan(&request)).await?;
+    let mut exit = Exit::Ok;
+    for result in told.results {
+        for warning in &result.warnings {
+            session.console.talk(&format!("WARNING: Unit {}: {warning}", result.name));
+        }
+        if let Err(err) = accepted(result) {
+            exit = exit.and(session.report(&err));
+        }
+    }
+    for unit in &told.units {
+        session.console.line(&plan::fate(unit))?;
+        if unit.fate == v2::Fate::Stays && unit.waiting.is_some() {
+            exit = exit.and(Exit::Failed);
+        }
+    }
+    if told.units.is_empty() {
+        session.console.line("nothing would change")?;
+    }
+    if !told.rests {
+        session.console.talk("WARNING: that goes on for longer than it was thought out");
+    }
+    Ok(exit)
 }
 
 /// Sends changes, all in one request; none if there is nothing to change.

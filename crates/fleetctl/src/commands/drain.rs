@@ -8,6 +8,7 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use indicatif::ProgressStyle;
 
 use crate::cli::DrainArgs;
+use crate::commands::create::rehearse;
 use crate::commands::machine::find;
 use crate::commands::session::Session;
 use crate::commands::waiting::{RECONNECT_PAUSE, RECONNECTS_MAX, Signals};
@@ -23,6 +24,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 pub async fn run(session: &Session<'_>, args: &DrainArgs) -> Result<Exit, CommandError> {
     let id = find(session, &args.machine).await?;
     let short = short_id(&id);
+    if args.dry_run {
+        return rehearse(session, v2::PlanRequest { drain: vec![id], ..v2::PlanRequest::default() }).await;
+    }
     let doing = format!("drain {short}");
     let before = session.call(&doing, session.client.drain_progress(&id)).await?;
     let request = v2::DrainRequest { max_at_once: Some(args.max) };

@@ -6,6 +6,7 @@ mod dev;
 mod dev_record;
 mod drain;
 mod existing;
+mod explain;
 mod journal;
 mod list;
 mod machine;
@@ -49,6 +50,7 @@ async fn with_cluster(command: Command, session: &Session<'_>) -> Result<Exit, C
         Command::Cat(args) => cat::run(session, &args).await,
         Command::Status(args) if args.units.is_empty() => overview::run(session, &args).await,
         Command::Status(args) => status::run(session, &args).await,
+        Command::Explain(args) => explain::run(session, &args).await,
         Command::Journal(args) => journal::run(session, &args).await,
         Command::ListUnits(args) => list::units(session, &args).await,
         Command::ListUnitFiles(args) => list::unit_files(session, &args).await,

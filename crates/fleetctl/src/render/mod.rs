@@ -3,5 +3,6 @@
 pub mod drain;
 pub mod error;
 pub mod layout;
+pub mod plan;
 pub mod progress;
 pub mod table;

@@ -21,6 +21,7 @@ fn a_page_for_each_command() {
         fleetctl-completion.1
         fleetctl-destroy.1
         fleetctl-dev.1
+        fleetctl-explain.1
         fleetctl-journal.1
         fleetctl-list-machines.1
         fleetctl-list-unit-files.1

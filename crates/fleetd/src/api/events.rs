@@ -13,7 +13,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, header};
 use axum::response::{IntoResponse as _, Response};
-use fleet_api::v2::{Event, EventKind, Order, Present, Wanted};
+use fleet_api::v2::{self, Event, EventKind, Order, Present, Wanted};
 use fleet_core::model::{Brake, MachineId, Placement, Revision, UnitState};
 use fleet_core::unit::{Glob, UnitName};
 use fleet_store::registry::{Key, LeaderRecord, MachineRecord, MetadataRecord, UnitRecord, Value, ValueError};
@@ -68,7 +68,28 @@ impl Filter {
     }
 }
 
-/// `GET /events?unit=GLOB&machine=ID&kind=KIND&after=REVISION`.
+/// What happens in the cluster, as server-sent events: `id:` is the store's revision, `event:` the kind, `data:` an `Event`.
+#[utoipa::path(
+    get,
+    path = "/events",
+    tag = "cluster",
+    operation_id = "follow_events",
+    params(
+        ("kind" = Option<Vec<v2::EventKind>>, Query, description = "Kinds of events"),
+        ("unit" = Option<Vec<String>>, Query, description = "Globs, one of which the unit has to match"),
+        ("machine" = Option<Vec<String>>, Query, description = "Machine IDs"),
+        (
+            "after" = Option<u64>,
+            Query,
+            description = "Begin after this revision; without it, with what happens from now on"
+        ),
+        ("Last-Event-ID" = Option<u64>, Header, description = "The same, as a reader says it that lost its connection")
+    ),
+    responses(
+        (status = 200, description = "Events, without an end", body = v2::Event, content_type = "text/event-stream"),
+        (status = "default", description = "Why not", body = v2::Problem, content_type = "application/problem+json")
+    )
+)]
 pub async fn follow(State(api): State<Api>, headers: HeaderMap, mut params: Params) -> Result<Response, Refused> {
     let mut filter = Filter {
         kinds: params.each("kind")?.into_iter().collect(),

@@ -36,12 +36,48 @@ const MACHINE_FIELDS: [&str; 11] =
     ["id", "ip", "metadata", "version", "units", "present", "lost", "cordoned", "draining", "given_up", "revision"];
 const STATE_FIELDS: [&str; 6] = ["unit", "machine", "desired_state", "placed", "done", "state"];
 
-/// `GET /units`.
+/// The units, by name; also those that were destroyed and that a machine has not let go of yet.
+#[utoipa::path(
+    get,
+    path = "/units",
+    tag = "units",
+    operation_id = "list_units",
+    params(
+        ("name" = Option<Vec<String>>, Query, description = "Globs, one of which the name has to match"),
+        ("machine" = Option<Vec<String>>, Query, description = "Machine IDs, on one of which it has to be"),
+        ("desired_state" = Option<Vec<v2::State>>, Query, description = "What is wanted of it"),
+        ("current_state" = Option<Vec<v2::State>>, Query, description = "What has been reached"),
+        (
+            "active" = Option<Vec<String>>,
+            Query,
+            description = "systemd's active states, one of which a machine has to say"
+        ),
+        ("waiting" = Option<bool>, Query, description = "Whether it is wanted and on no machine"),
+        (
+            "fields" = Option<Vec<String>>,
+            Query,
+            explode = false,
+            description = "The fields of each entry that are wanted; all without it"
+        ),
+        (
+            "limit" = Option<u32>,
+            Query,
+            minimum = 1,
+            maximum = 10000,
+            description = "Most entries; without it the list is whole"
+        ),
+        ("after" = Option<String>, Query, description = "The `next` of the page before this one")
+    ),
+    responses(
+        (status = 200, description = "The units; with `fields`, only those of each", body = v2::UnitList),
+        (status = "default", description = "Why not", body = v2::Problem, content_type = "application/problem+json")
+    )
+)]
 pub async fn units(State(api): State<Api>, mut params: Params) -> Result<Response, Refused> {
     let names = params.each::<Glob>("name")?;
     let machines = machines_of(&api, &mut params)?;
-    let desired = words(&mut params, "desired_state", &STATES)?;
-    let current = words(&mut params, "current_state", &STATES)?;
+    let desired = params.each::<v2::State>("desired_state")?;
+    let current = params.each::<v2::State>("current_state")?;
     let active = params.all("active");
     let waiting: Option<bool> = params.one("waiting")?;
     let page = Page::of(&mut params, &UNIT_FIELDS)?;
@@ -51,8 +87,8 @@ pub async fn units(State(api): State<Api>, mut params: Params) -> Result<Respons
         let is_active =
             |placement: &v2::Placement| placement.state.as_ref().is_some_and(|state| active.contains(&state.active));
         (machines.is_empty() || unit.placements.iter().any(on))
-            && (desired.is_empty() || desired.iter().any(|word| word == unit.desired_state.as_str()))
-            && (current.is_empty() || current.iter().any(|word| word == unit.current_state.as_str()))
+            && (desired.is_empty() || desired.contains(&unit.desired_state))
+            && (current.is_empty() || current.contains(&unit.current_state))
             && (active.is_empty() || unit.placements.iter().any(is_active))
             && waiting.is_none_or(|waiting| waiting == convert::waits(unit))
     };
@@ -72,7 +108,40 @@ pub async fn units(State(api): State<Api>, mut params: Params) -> Result<Respons
     page.answer(&v2::UnitList { revision: view.revision().0, units, next }, "units")
 }
 
-/// `GET /states`.
+/// What machines say of units, by unit and machine.
+#[utoipa::path(
+    get,
+    path = "/states",
+    tag = "units",
+    operation_id = "list_states",
+    params(
+        ("name" = Option<Vec<String>>, Query, description = "Globs, one of which the name has to match"),
+        ("machine" = Option<Vec<String>>, Query, description = "Machine IDs, on one of which it has to be"),
+        (
+            "active" = Option<Vec<String>>,
+            Query,
+            description = "systemd's active states, one of which a machine has to say"
+        ),
+        (
+            "fields" = Option<Vec<String>>,
+            Query,
+            explode = false,
+            description = "The fields of each entry that are wanted; all without it"
+        ),
+        (
+            "limit" = Option<u32>,
+            Query,
+            minimum = 1,
+            maximum = 10000,
+            description = "Most entries; without it the list is whole"
+        ),
+        ("after" = Option<String>, Query, description = "The `next` of the page before this one")
+    ),
+    responses(
+        (status = 200, description = "The states", body = v2::StateList),
+        (status = "default", description = "Why not", body = v2::Problem, content_type = "application/problem+json")
+    )
+)]
 pub async fn states(State(api): State<Api>, mut params: Params) -> Result<Response, Refused> {
     let names = params.each::<Glob>("name")?;
     let machines = machines_of(&api, &mut params)?;
@@ -103,19 +172,47 @@ pub async fn states(State(api): State<Api>, mut params: Params) -> Result<Respon
     page.answer(&v2::StateList { revision: view.revision().0, states, next }, "states")
 }
 
-/// `GET /machines`.
+/// The machines that are present, have orders, or were spoken of by operators, by ID.
+#[utoipa::path(
+    get,
+    path = "/machines",
+    tag = "machines",
+    operation_id = "list_machines",
+    params(
+        ("metadata" = Option<Vec<String>>, Query, description = "`KEY=VALUE`, all of which it has to have"),
+        ("state" = Option<Vec<v2::MachineState>>, Query, description = "How it has to be: one of these"),
+        (
+            "fields" = Option<Vec<String>>,
+            Query,
+            explode = false,
+            description = "The fields of each entry that are wanted; all without it"
+        ),
+        (
+            "limit" = Option<u32>,
+            Query,
+            minimum = 1,
+            maximum = 10000,
+            description = "Most entries; without it the list is whole"
+        ),
+        ("after" = Option<String>, Query, description = "The `next` of the page before this one")
+    ),
+    responses(
+        (status = 200, description = "The machines; with `fields`, only those of each", body = v2::MachineList),
+        (status = "default", description = "Why not", body = v2::Problem, content_type = "application/problem+json")
+    )
+)]
 pub async fn machines(State(api): State<Api>, mut params: Params) -> Result<Response, Refused> {
     let mut pairs = Vec::new();
     for pair in params.all("metadata") {
         let split = pair.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned()));
         pairs.push(split.ok_or_else(|| bad_param("metadata", &pair, &"write KEY=VALUE"))?);
     }
-    let states = words(&mut params, "state", &MACHINE_STATES)?;
+    let states = params.each::<v2::MachineState>("state")?;
     let page = Page::of(&mut params, &MACHINE_FIELDS)?;
     params.end("metadata, state, fields, limit, after")?;
     let fits = |machine: &v2::Machine| {
         pairs.iter().all(|(key, value)| machine.metadata.get(key) == Some(value))
-            && (states.is_empty() || states.iter().any(|state| is_in(machine, state)))
+            && (states.is_empty() || states.iter().any(|state| is_in(machine, *state)))
     };
     let view = api.view.read();
     let (revision, brake) = (view.revision().0, convert::brake(&view));
@@ -125,7 +222,17 @@ pub async fn machines(State(api): State<Api>, mut params: Params) -> Result<Resp
     page.answer(&v2::MachineList { revision, brake, machines, next }, "machines")
 }
 
-/// `GET /counts`.
+/// The cluster in numbers.
+#[utoipa::path(
+    get,
+    path = "/counts",
+    tag = "cluster",
+    operation_id = "get_counts",
+    responses(
+        (status = 200, description = "The numbers", body = v2::Counts),
+        (status = "default", description = "Why not", body = v2::Problem, content_type = "application/problem+json")
+    )
+)]
 pub async fn counts(State(api): State<Api>) -> Json<v2::Counts> {
     Json(count(&api.view.read()))
 }
@@ -168,16 +275,13 @@ fn count(view: &Picture) -> v2::Counts {
     counts
 }
 
-const STATES: [&str; 3] = ["inactive", "loaded", "launched"];
-const MACHINE_STATES: [&str; 5] = ["present", "lost", "cordoned", "draining", "given-up"];
-
-fn is_in(machine: &v2::Machine, state: &str) -> bool {
+fn is_in(machine: &v2::Machine, state: v2::MachineState) -> bool {
     match state {
-        "present" => machine.present,
-        "lost" => machine.lost.is_some(),
-        "cordoned" => machine.cordoned,
-        "draining" => machine.draining.is_some(),
-        _ => machine.given_up,
+        v2::MachineState::Present => machine.present,
+        v2::MachineState::Lost => machine.lost.is_some(),
+        v2::MachineState::Cordoned => machine.cordoned,
+        v2::MachineState::Draining => machine.draining.is_some(),
+        v2::MachineState::GivenUp => machine.given_up,
     }
 }
 
@@ -188,15 +292,6 @@ fn matches(globs: &[Glob], name: &str) -> bool {
 /// The machines that are asked for, by whole IDs.
 fn machines_of(api: &Api, params: &mut Params) -> Result<Vec<String>, Refused> {
     params.all("machine").iter().map(|id| machine_of(api, id).map(|id| id.to_string())).collect()
-}
-
-/// A parameter that takes some words only.
-fn words(params: &mut Params, name: &str, known: &[&str]) -> Result<Vec<String>, v2::Problem> {
-    let words = params.all(name);
-    match words.iter().find(|word| !known.contains(&word.as_str())) {
-        Some(word) => Err(bad_param(name, word, &format!("these are known: {}", known.join(", ")))),
-        None => Ok(words),
-    }
 }
 
 /// Which part of a list, and what of its entries.

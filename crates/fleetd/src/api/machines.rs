@@ -20,20 +20,86 @@ use crate::clock;
 /// Longest metadata value in bytes.
 const METADATA_VALUE_MAX: usize = 4_096;
 
-/// `GET /machines/ID`.
+/// One machine.
+#[utoipa::path(
+    get,
+    path = "/machines/{id}",
+    tag = "machines",
+    operation_id = "get_machine",
+    params(
+        ("id" = String, Path, description = "The machine's ID, or its first eight characters")
+    ),
+    responses(
+        (
+            status = 200,
+            description = "The machine",
+            body = v2::Machine,
+            headers(
+                ("ETag" = String, description = "The revision at which operators last said anything of it")
+            )
+        ),
+        (status = "default", description = "Why not", body = v2::Problem, content_type = "application/problem+json")
+    )
+)]
 pub async fn one(State(api): State<Api>, Segment(id): Segment) -> Result<impl IntoResponse, Refused> {
     let machine = machine_of(&api, &id)?;
     let machine = convert::machine(&api.view.read(), &machine);
     Ok(([(header::ETAG, etag(machine.revision))], Json(machine)))
 }
 
-/// `POST /machines/ID/cordon`.
+/// Nothing new is placed on the machine; what is there stays. Ends a drain.
+#[utoipa::path(
+    post,
+    path = "/machines/{id}/cordon",
+    tag = "machines",
+    operation_id = "cordon",
+    params(
+        ("id" = String, Path, description = "The machine's ID, or its first eight characters"),
+        (
+            "If-Match" = Option<String>,
+            Header,
+            description = "Only if the machine is still at this tag: its `ETag` (412 otherwise)"
+        ),
+        (
+            "Idempotency-Key" = Option<String>,
+            Header,
+            description = "A word of this request alone (255 characters): under it, it takes effect once"
+        )
+    ),
+    responses(
+        (status = 200, description = "It is written", body = v2::Changed),
+        (status = "default", description = "Why not", body = v2::Problem, content_type = "application/problem+json")
+    )
+)]
 pub async fn cordon(State(api): State<Api>, Segment(id): Segment, terms: Terms) -> Result<Json<v2::Changed>, Refused> {
     let machine = machine_of(&api, &id)?;
     say(&api, &machine, &terms, &[], |_| Ok(ops::cordon(&machine, &CordonRecord { since: clock::now() }))).await
 }
 
-/// `POST /machines/ID/uncordon`: also no longer drained.
+/// The machine takes new units again, and is no longer drained.
+#[utoipa::path(
+    post,
+    path = "/machines/{id}/uncordon",
+    tag = "machines",
+    operation_id = "uncordon",
+    params(
+        ("id" = String, Path, description = "The machine's ID, or its first eight characters"),
+        (
+            "If-Match" = Option<String>,
+            Header,
+            description = "Only if the machine is still at this tag: its `ETag` (412 otherwise)"
+        ),
+        (
+            "Idempotency-Key" = Option<String>,
+            Header,
+            description = "A word of this request alone (255 characters): under it, it takes effect once"
+        )
+    ),
+    responses(
+        (status = 200, description = "It is written", body = v2::Changed),
+        (status = "default", description = "Why not", body = v2::Problem, content_type = "application/problem+json")
+    )
+)]
 pub async fn uncordon(
     State(api): State<Api>,
     Segment(id): Segment,
@@ -43,7 +109,31 @@ pub async fn uncordon(
     say(&api, &machine, &terms, &[], |_| Ok(ops::uncordon(&machine, clock::now()))).await
 }
 
-/// `POST /machines/ID/drain`.
+/// Moves away what may move, and places nothing new on the machine.
+#[utoipa::path(
+    post,
+    path = "/machines/{id}/drain",
+    tag = "machines",
+    operation_id = "drain",
+    params(
+        ("id" = String, Path, description = "The machine's ID, or its first eight characters"),
+        (
+            "If-Match" = Option<String>,
+            Header,
+            description = "Only if the machine is still at this tag: its `ETag` (412 otherwise)"
+        ),
+        (
+            "Idempotency-Key" = Option<String>,
+            Header,
+            description = "A word of this request alone (255 characters): under it, it takes effect once"
+        )
+    ),
+    request_body = Option<v2::DrainRequest>,
+    responses(
+        (status = 200, description = "It is written", body = v2::Changed),
+        (status = "default", description = "Why not", body = v2::Problem, content_type = "application/problem+json")
+    )
+)]
 pub async fn drain(
     State(api): State<Api>,
     Segment(id): Segment,
@@ -62,13 +152,49 @@ pub async fn drain(
     say(&api, &machine, &terms, bytes, |_| Ok(ops::drain(&machine, &record()))).await
 }
 
-/// `GET /machines/ID/drain`.
+/// How far the machine is emptied.
+#[utoipa::path(
+    get,
+    path = "/machines/{id}/drain",
+    tag = "machines",
+    operation_id = "get_drain",
+    params(
+        ("id" = String, Path, description = "The machine's ID, or its first eight characters")
+    ),
+    responses(
+        (status = 200, description = "What is still there", body = v2::DrainProgress),
+        (status = "default", description = "Why not", body = v2::Problem, content_type = "application/problem+json")
+    )
+)]
 pub async fn drain_progress(State(api): State<Api>, Segment(id): Segment) -> Result<Json<v2::DrainProgress>, Refused> {
     let machine = machine_of(&api, &id)?;
     Ok(Json(convert::drain(&api.view.read(), &machine)))
 }
 
-/// `POST /machines/ID/give-up`.
+/// Says that a machine which is lost is off and does not come back.
+#[utoipa::path(
+    post,
+    path = "/machines/{id}/give-up",
+    tag = "machines",
+    operation_id = "give_up",
+    params(
+        ("id" = String, Path, description = "The machine's ID, or its first eight characters"),
+        (
+            "If-Match" = Option<String>,
+            Header,
+            description = "Only if the machine is still at this tag: its `ETag` (412 otherwise)"
+        ),
+        (
+            "Idempotency-Key" = Option<String>,
+            Header,
+            description = "A word of this request alone (255 characters): under it, it takes effect once"
+        )
+    ),
+    responses(
+        (status = 200, description = "It is written", body = v2::Changed),
+        (status = "default", description = "Why not", body = v2::Problem, content_type = "application/problem+json")
+    )
+)]
 pub async fn give_up(State(api): State<Api>, Segment(id): Segment, terms: Terms) -> Result<Json<v2::Changed>, Refused> {
     let machine = machine_of(&api, &id)?;
     let decide = |view: &View| {
@@ -89,7 +215,31 @@ pub fn present(machine: &MachineId) -> v2::Problem {
     )
 }
 
-/// `PATCH /machines/ID/metadata`. The ID may be the short one; the machine need not be present.
+/// Changes dynamic metadata, all at once. The machine need not be present.
+#[utoipa::path(
+    patch,
+    path = "/machines/{id}/metadata",
+    tag = "machines",
+    operation_id = "patch_metadata",
+    params(
+        ("id" = String, Path, description = "The machine's ID, or its first eight characters"),
+        (
+            "If-Match" = Option<String>,
+            Header,
+            description = "Only if the machine is still at this tag: its `ETag` (412 otherwise)"
+        ),
+        (
+            "Idempotency-Key" = Option<String>,
+            Header,
+            description = "A word of this request alone (255 characters): under it, it takes effect once"
+        )
+    ),
+    request_body = v2::MetadataPatch,
+    responses(
+        (status = 200, description = "It is written", body = v2::Changed),
+        (status = "default", description = "Why not", body = v2::Problem, content_type = "application/problem+json")
+    )
+)]
 pub async fn patch_metadata(
     State(api): State<Api>,
     Segment(id): Segment,
@@ -189,7 +339,17 @@ pub fn machine_of(api: &Api, id: &str) -> Result<MachineId, Refused> {
     }
 }
 
-/// `GET /version`.
+/// The daemon's version.
+#[utoipa::path(
+    get,
+    path = "/version",
+    tag = "cluster",
+    operation_id = "get_version",
+    responses(
+        (status = 200, description = "The version", body = v2::Version),
+        (status = "default", description = "Why not", body = v2::Problem, content_type = "application/problem+json")
+    )
+)]
 pub async fn version() -> Json<v2::Version> {
     Json(v2::Version { version: env!("CARGO_PKG_VERSION").to_owned() })
 }

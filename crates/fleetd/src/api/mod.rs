@@ -7,6 +7,7 @@
 mod body;
 mod changes;
 mod convert;
+mod document;
 mod events;
 mod extract;
 mod lists;
@@ -32,7 +33,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::{Method, Uri, header};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{any, get, patch, post};
+use axum::routing::any;
 use fleet_api::v2;
 use fleet_core::model::{MachineId, Revision};
 use fleet_store::Store;
@@ -141,27 +142,8 @@ pub async fn serve(api: Api, listener: Listener) {
 }
 
 fn router(api: Api) -> Router {
-    let v2 = Router::new()
-        .route("/units", get(lists::units))
-        .route("/units/{name}", get(units::one).put(units::put).patch(units::patch).delete(units::delete))
-        .route("/units/{name}/file", get(units::file))
-        .route("/units/{name}/explanation", get(plan::explain))
-        .route("/units/{name}/status", get(tools::status))
-        .route("/units/{name}/journal", get(tools::journal))
-        .route("/changes", post(units::change))
-        .route("/plan", post(plan::plan))
-        .route("/states", get(lists::states))
-        .route("/counts", get(lists::counts))
-        .route("/events", get(events::follow))
-        .route("/watch", post(units::watch))
-        .route("/machines", get(lists::machines))
-        .route("/machines/{id}", get(machines::one))
-        .route("/machines/{id}/metadata", patch(machines::patch_metadata))
-        .route("/machines/{id}/cordon", post(machines::cordon))
-        .route("/machines/{id}/uncordon", post(machines::uncordon))
-        .route("/machines/{id}/drain", post(machines::drain).get(machines::drain_progress))
-        .route("/machines/{id}/give-up", post(machines::give_up))
-        .route("/version", get(machines::version))
+    let v2 = document::routes()
+        .0
         .route_layer(axum::middleware::from_fn_with_state(api.clone(), ready))
         .fallback(async |uri: Uri| {
             let problem = problem(Kind::NotFound, format!("there is nothing at `{}`", uri.path()));

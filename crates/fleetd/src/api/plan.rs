@@ -35,7 +35,20 @@ impl Default for Planning {
     }
 }
 
-/// `GET /units/NAME/explanation`.
+/// Why a unit is where it is, or nowhere: what each machine says to it.
+#[utoipa::path(
+    get,
+    path = "/units/{name}/explanation",
+    tag = "units",
+    operation_id = "explain_unit",
+    params(
+        ("name" = String, Path, description = "The unit's name, with its suffix", example = "hello.service")
+    ),
+    responses(
+        (status = 200, description = "The explanation", body = v2::Explanation),
+        (status = "default", description = "Why not", body = v2::Problem, content_type = "application/problem+json")
+    )
+)]
 pub async fn explain(State(api): State<Api>, Segment(name): Segment) -> Result<Json<v2::Explanation>, Refused> {
     let view = api.view.read();
     let parsed: Option<UnitName> = name.parse().ok();
@@ -81,7 +94,18 @@ fn explanation(view: &Picture, name: &UnitName) -> Option<v2::Explanation> {
     })
 }
 
-/// `POST /plan`.
+/// What would become of the cluster if this were asked for. Nothing is written.
+#[utoipa::path(
+    post,
+    path = "/plan",
+    tag = "cluster",
+    operation_id = "plan",
+    request_body = v2::PlanRequest,
+    responses(
+        (status = 200, description = "The cluster at rest after it", body = v2::PlanResponse),
+        (status = "default", description = "Why not", body = v2::Problem, content_type = "application/problem+json")
+    )
+)]
 pub async fn plan(
     State(api): State<Api>,
     Given { value: request, .. }: Given<v2::PlanRequest>,

@@ -41,7 +41,21 @@ const OUTPUTS: [&str; 11] = [
     "cat",
 ];
 
-/// `GET /units/NAME/status?machine=ID`.
+/// What `systemctl status` says of a unit, on each of its machines.
+#[utoipa::path(
+    get,
+    path = "/units/{name}/status",
+    tag = "units",
+    operation_id = "get_unit_status",
+    params(
+        ("name" = String, Path, description = "The unit's name, with its suffix", example = "hello.service"),
+        v2::StatusQuery
+    ),
+    responses(
+        (status = 200, description = "The words of each machine", body = Vec<v2::StatusText>),
+        (status = "default", description = "Why not", body = v2::Problem, content_type = "application/problem+json")
+    )
+)]
 pub async fn status(
     State(api): State<Api>,
     Segment(name): Segment,
@@ -63,7 +77,26 @@ pub async fn status(
     Ok(Json(said.collect()))
 }
 
-/// `GET /units/NAME/journal`.
+/// A unit's journal on one machine, as journalctl prints it.
+#[utoipa::path(
+    get,
+    path = "/units/{name}/journal",
+    tag = "units",
+    operation_id = "get_unit_journal",
+    params(
+        ("name" = String, Path, description = "The unit's name, with its suffix", example = "hello.service"),
+        v2::JournalQuery
+    ),
+    responses(
+        (
+            status = 200,
+            description = "The lines, as they come if they are followed",
+            body = String,
+            content_type = "text/plain; charset=utf-8"
+        ),
+        (status = "default", description = "Why not", body = v2::Problem, content_type = "application/problem+json")
+    )
+)]
 pub async fn journal(
     State(api): State<Api>,
     Segment(name): Segment,

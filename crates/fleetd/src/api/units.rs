@@ -16,7 +16,25 @@ use super::problem::{Kind, Refused, bad_request, problem, unknown_unit};
 use super::terms::Terms;
 use super::{Api, watch};
 
-/// `GET /units/NAME`.
+/// One unit.
+#[utoipa::path(
+    get,
+    path = "/units/{name}",
+    tag = "units",
+    operation_id = "get_unit",
+    params(
+        ("name" = String, Path, description = "The unit's name, with its suffix", example = "hello.service")
+    ),
+    responses(
+        (
+            status = 200,
+            description = "The unit",
+            body = v2::Unit,
+            headers(("ETag" = String, description = "The unit's generation"))
+        ),
+        (status = "default", description = "Why not", body = v2::Problem, content_type = "application/problem+json")
+    )
+)]
 pub async fn one(State(api): State<Api>, Segment(name): Segment) -> Result<impl IntoResponse, Refused> {
     let view = api.view.read();
     let unit = name.parse().ok().and_then(|name| convert::unit(&view, &name, Reasons::Explained));
@@ -24,7 +42,43 @@ pub async fn one(State(api): State<Api>, Segment(name): Segment) -> Result<impl 
     Ok(([(header::ETAG, etag(unit.generation))], Json(unit)))
 }
 
-/// `PUT /units/NAME`.
+/// Creates a unit, or gives it another file.
+#[utoipa::path(
+    put,
+    path = "/units/{name}",
+    tag = "units",
+    operation_id = "put_unit",
+    params(
+        ("name" = String, Path, description = "The unit's name, with its suffix", example = "hello.service"),
+        (
+            "If-Match" = Option<String>,
+            Header,
+            description = "Only if the unit is still at this tag: its `ETag` (412 otherwise)"
+        ),
+        ("If-None-Match" = Option<String>, Header, description = "`*`: only if there is no such unit (412 otherwise)"),
+        (
+            "Idempotency-Key" = Option<String>,
+            Header,
+            description = "A word of this request alone (255 characters): under it, it takes effect once"
+        )
+    ),
+    request_body = v2::UnitPut,
+    responses(
+        (
+            status = 200,
+            description = "It was there",
+            body = v2::UnitChanged,
+            headers(("ETag" = String, description = "The unit's generation"))
+        ),
+        (
+            status = 201,
+            description = "It was created",
+            body = v2::UnitChanged,
+            headers(("ETag" = String, description = "The unit's generation"))
+        ),
+        (status = "default", description = "Why not", body = v2::Problem, content_type = "application/problem+json")
+    )
+)]
 pub async fn put(
     State(api): State<Api>,
     Segment(name): Segment,
@@ -36,7 +90,36 @@ pub async fn put(
     change_one(&api, &terms, &bytes, change).await
 }
 
-/// `PATCH /units/NAME`.
+/// Changes what is wanted of a unit, or restarts it where it is.
+#[utoipa::path(
+    patch,
+    path = "/units/{name}",
+    tag = "units",
+    operation_id = "patch_unit",
+    params(
+        ("name" = String, Path, description = "The unit's name, with its suffix", example = "hello.service"),
+        (
+            "If-Match" = Option<String>,
+            Header,
+            description = "Only if the unit is still at this tag: its `ETag` (412 otherwise)"
+        ),
+        (
+            "Idempotency-Key" = Option<String>,
+            Header,
+            description = "A word of this request alone (255 characters): under it, it takes effect once"
+        )
+    ),
+    request_body = v2::UnitPatch,
+    responses(
+        (
+            status = 200,
+            description = "It is changed, or was so already",
+            body = v2::UnitChanged,
+            headers(("ETag" = String, description = "The unit's generation"))
+        ),
+        (status = "default", description = "Why not", body = v2::Problem, content_type = "application/problem+json")
+    )
+)]
 pub async fn patch(
     State(api): State<Api>,
     Segment(name): Segment,
@@ -50,7 +133,30 @@ pub async fn patch(
     change_one(&api, &terms, &bytes, v2::Change { name, desired_state, restart, ..v2::Change::default() }).await
 }
 
-/// `DELETE /units/NAME`.
+/// Stops a unit, takes it from its machine and forgets it.
+#[utoipa::path(
+    delete,
+    path = "/units/{name}",
+    tag = "units",
+    operation_id = "delete_unit",
+    params(
+        ("name" = String, Path, description = "The unit's name, with its suffix", example = "hello.service"),
+        (
+            "If-Match" = Option<String>,
+            Header,
+            description = "Only if the unit is still at this tag: its `ETag` (412 otherwise)"
+        ),
+        (
+            "Idempotency-Key" = Option<String>,
+            Header,
+            description = "A word of this request alone (255 characters): under it, it takes effect once"
+        )
+    ),
+    responses(
+        (status = 200, description = "It is destroyed; machines let go of it afterwards", body = v2::UnitChanged),
+        (status = "default", description = "Why not", body = v2::Problem, content_type = "application/problem+json")
+    )
+)]
 pub async fn delete(State(api): State<Api>, Segment(name): Segment, terms: Terms) -> Result<Response, Refused> {
     change_one(&api, &terms, &[], v2::Change { name, destroy: true, ..v2::Change::default() }).await
 }
@@ -76,7 +182,20 @@ pub fn etag(number: u64) -> HeaderValue {
     HeaderValue::try_from(format!("\"{number}\"")).unwrap_or(HeaderValue::from_static("\"\""))
 }
 
-/// `GET /units/NAME/file`.
+/// A unit's file.
+#[utoipa::path(
+    get,
+    path = "/units/{name}/file",
+    tag = "units",
+    operation_id = "get_unit_file",
+    params(
+        ("name" = String, Path, description = "The unit's name, with its suffix", example = "hello.service")
+    ),
+    responses(
+        (status = 200, description = "The file", body = v2::UnitFile),
+        (status = "default", description = "Why not", body = v2::Problem, content_type = "application/problem+json")
+    )
+)]
 pub async fn file(State(api): State<Api>, Segment(name): Segment) -> Result<Json<v2::UnitFile>, Refused> {
     let view = api.view.read();
     let stored = name.parse::<UnitName>().ok().and_then(|name| view.file_of(&name).cloned());
@@ -89,7 +208,25 @@ pub async fn file(State(api): State<Api>, Segment(name): Segment) -> Result<Json
     }))
 }
 
-/// `POST /changes`.
+/// Changes many units: each change stands for itself, and has its own result.
+#[utoipa::path(
+    post,
+    path = "/changes",
+    tag = "units",
+    operation_id = "change_units",
+    params(
+        (
+            "Idempotency-Key" = Option<String>,
+            Header,
+            description = "A word of this request alone (255 characters): under it, it takes effect once"
+        )
+    ),
+    request_body = v2::ChangeRequest,
+    responses(
+        (status = 200, description = "What became of each", body = v2::ChangeResponse),
+        (status = "default", description = "Why not", body = v2::Problem, content_type = "application/problem+json")
+    )
+)]
 pub async fn change(
     State(api): State<Api>,
     terms: Terms,
@@ -103,7 +240,18 @@ pub async fn change(
     Ok(Json(changes::carry_out(&api, &wishes, terms.once(&bytes).as_ref()).await?))
 }
 
-/// `POST /watch`.
+/// Follows units: first each as it is, then each change, one JSON object a line.
+#[utoipa::path(
+    post,
+    path = "/watch",
+    tag = "units",
+    operation_id = "watch_units",
+    request_body = v2::WatchRequest,
+    responses(
+        (status = 200, description = "Lines, without an end", body = v2::WatchEvent, content_type = "application/jsonl"),
+        (status = "default", description = "Why not", body = v2::Problem, content_type = "application/problem+json")
+    )
+)]
 pub async fn watch(
     State(api): State<Api>,
     Given { value: request, .. }: Given<v2::WatchRequest>,

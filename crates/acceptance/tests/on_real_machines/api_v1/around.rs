@@ -64,7 +64,7 @@ fn requests_have_ids() {
     let (world, [unix, _]) = world("verbosity = 1");
     let given = unix.ask("GET /fleet/v2/units/none.service\nX-Request-Id: mine-1");
     assert_eq!(given.header("x-request-id"), Some("mine-1"));
-    assert!(given.body.contains(r#""request":"mine-1""#), "{}", given.body);
+    assert!(given.body.contains(r#""instance":"mine-1""#), "{}", given.body);
     let made = [unix.ask("GET /fleet/v1/units"), unix.ask("GET /nowhere\nX-Request-Id: not one \"")];
     let [first, second] = made.each_ref().map(|answer| answer.header("x-request-id").expect("an ID").to_owned());
     assert_ne!(first, second);

@@ -32,7 +32,7 @@ const TEXT: &str = "[Service]\nExecStart=/bin/true\n";
 
 /// A store whose answers to writes can get lost: it writes, and says that it did not answer.
 #[derive(Default)]
-struct Lossy {
+pub struct Lossy {
     store: Mem,
     loses: AtomicBool,
 }
@@ -69,7 +69,7 @@ impl Store for Lossy {
 }
 
 /// A daemon's API whose picture follows the store.
-async fn daemon(store: &Arc<Lossy>) -> Api {
+pub async fn daemon(store: &Arc<Lossy>) -> Api {
     let view = SharedView::new();
     let store: Arc<dyn Store> = store.clone();
     tokio::spawn(view.clone().follow(Arc::clone(&store), LIMIT));
@@ -78,7 +78,7 @@ async fn daemon(store: &Arc<Lossy>) -> Api {
 }
 
 /// An answer.
-struct Told {
+pub struct Told {
     status: u16,
     headers: axum::http::HeaderMap,
     body: Value,
@@ -90,7 +90,7 @@ impl Told {
     }
 
     /// The problem's kind; the status of what is none.
-    fn kind(&self) -> String {
+    pub fn kind(&self) -> String {
         match serde_json::from_value::<v2::Problem>(self.body.clone()) {
             Ok(problem) => problem.kind,
             Err(_) => self.status.to_string(),
@@ -99,7 +99,7 @@ impl Told {
 }
 
 /// Asks `METHOD PATH` below the prefix, with `Name: value` headers; a body is JSON.
-async fn ask(api: &Api, what: &str, headers: &[(&str, &str)], body: Option<Value>) -> Told {
+pub async fn ask(api: &Api, what: &str, headers: &[(&str, &str)], body: Option<Value>) -> Told {
     let (method, path) = what.split_once(' ').expect("a method and a path");
     let mut request = Request::builder().method(method).uri(format!("{}{path}", v2::PREFIX)).header("host", "x");
     for (name, value) in headers {
