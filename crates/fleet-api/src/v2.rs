@@ -532,7 +532,7 @@ pub struct JournalQuery {
     /// Which machine's; needed only for a unit that is on several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub machine: Option<String>,
-    /// How many of the last lines. Default 10, at most [`JOURNAL_LINES_MAX`].
+    /// How many of the last lines, at most [`JOURNAL_LINES_MAX`]. Default 10; all with `since`, `until` or `after`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lines: Option<u32>,
     /// Whether to go on with new lines as they come.
@@ -544,6 +544,18 @@ pub struct JournalQuery {
     /// Only lines of the unit's present run.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub this_run: bool,
+    /// Only lines behind the one with this cursor (`__CURSOR` of the output mode `json`): to go on where a reader was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+    /// Only lines of this time or later, in systemd's words (`-1h`, `yesterday`, `2026-11-22 18:00`), by the machine's clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    /// Only lines of this time or earlier.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+    /// The time zone of times that are read and printed, as the tz database names it. Default: the machine's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
     /// Another fleetd asks: what is not on a machine of the one that is asked is not sent on.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub forwarded: bool,

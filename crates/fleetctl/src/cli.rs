@@ -338,21 +338,45 @@ pub struct Explain {
 pub struct Journal {
     #[command(flatten)]
     pub way: WayArgs,
-    /// How many of the last lines
-    #[arg(short = 'n', long, value_name = "N", default_value_t = 10)]
-    pub lines: u32,
-    /// Go on with new lines as they come
+    /// How many of the last lines, or `all` [default: 10; with a time all]
+    #[arg(short = 'n', long, value_name = "N", value_parser = Lines::read)]
+    pub lines: Option<Lines>,
+    /// Go on with new lines as they come, also when a connection breaks meanwhile
     #[arg(short, long, alias = "f")]
     pub follow: bool,
-    /// journalctl's output mode; of several units or machines `short`, `cat` or `json`
+    /// Only lines of this time or later, in systemd's words: `-1h`, `yesterday`, `18:30`, `2026-11-22 18:30`
+    #[arg(short = 'S', long, value_name = "TIME", allow_hyphen_values = true)]
+    pub since: Option<String>,
+    /// Only lines of this time or earlier
+    #[arg(short = 'U', long, value_name = "TIME", allow_hyphen_values = true, conflicts_with = "follow")]
+    pub until: Option<String>,
+    /// journalctl's output mode: `short`, `short-iso`, `cat`, `json`, `verbose`, ...
     #[arg(short, long, value_name = "MODE", default_value = "short")]
     pub output: String,
     /// Only on this machine: its ID or the beginning of it
     #[arg(long, value_name = "ID")]
     pub machine: Option<String>,
+    /// A unit as journalctl names it
+    #[arg(short = 'u', long = "unit", value_name = "UNIT", hide = true)]
+    pub more_units: Vec<String>,
+    #[command(flatten)]
+    pub habits: Habits,
     /// Unit names or quoted globs; the lines of all are put in the order of time
-    #[arg(value_name = "UNIT", required = true)]
+    #[arg(value_name = "UNIT")]
     pub units: Vec<String>,
+}
+
+/// How many of the last lines; `None` for all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lines(pub Option<u32>);
+
+impl Lines {
+    fn read(given: &str) -> Result<Lines, String> {
+        match given {
+            "all" => Ok(Lines(None)),
+            number => number.parse().map(|n| Lines(Some(n))).map_err(|_| "it is neither a number nor `all`".to_owned()),
+        }
+    }
 }
 
 /// How to print a table.

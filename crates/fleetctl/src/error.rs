@@ -9,6 +9,7 @@ use fleet_core::unit::{Problem, UnitNameError};
 use fleet_dev::DevError;
 
 use crate::exit::Exit;
+use crate::journal::Look;
 use crate::wait::{Failure, Goal};
 
 /// Why a command, or its part for one unit, failed.
@@ -104,7 +105,7 @@ pub enum CommandError {
     DrainInterrupted { machine: String, how: Interruption },
     #[error("Unit {name} does not appear to be {what}.")]
     NotPlaced { name: String, what: &'static str, state: v2::State },
-    #[error("output mode `{mode}` is for one unit on one machine; there are {n} journals")]
+    #[error("output mode `{mode}` is for one journal that is not followed; there are {n}")]
     JournalMode { mode: String, n: usize },
     #[error("no machine `{given}`")]
     NoMachine { given: String, known: Vec<String> },
@@ -288,7 +289,7 @@ impl CommandError {
             CommandError::NotPlaced { name, .. } => {
                 format!("it waits for a machine; `fleetctl status {name}` says why")
             }
-            CommandError::JournalMode { .. } => "use `short`, `cat` or `json`, or name one with `--machine`".to_owned(),
+            CommandError::JournalMode { .. } => format!("use one of {}", Look::modes()),
             CommandError::NoMachine { known, .. } if known.is_empty() => "no machine is present".to_owned(),
             CommandError::NoMachine { known, .. } => format!("these are there: {}", known.join(", ")),
             CommandError::AmbiguousMachine { machines, .. } => format!("write more of the ID: {}", machines.join(", ")),

@@ -10,6 +10,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::process::{Child, Command};
 
 use crate::config::MachineConfig;
+use crate::journal::JournalRequest;
 
 /// Longest wait for `systemctl status` and for journald to write what it holds.
 const TOOL_TIMEOUT: Duration = Duration::from_secs(20);
@@ -26,6 +27,8 @@ pub enum HostError {
         #[source]
         err: std::io::Error,
     },
+    #[error("{reason}")]
+    Refused { reason: String },
     #[error("`{program}` gave no answer within {} s", TOOL_TIMEOUT.as_secs())]
     Timeout { program: String },
 }
@@ -35,19 +38,6 @@ pub enum HostError {
 pub struct Host {
     enter: Vec<String>,
     user: bool,
-}
-
-/// What to read of a journal.
-#[derive(Clone, Debug)]
-pub struct JournalRequest {
-    /// How many of the last lines.
-    pub lines: u32,
-    /// Go on as new lines come.
-    pub follow: bool,
-    /// journalctl's output mode.
-    pub output: String,
-    /// Only the unit's present run.
-    pub this_run: bool,
 }
 
 /// One run of a unit, as the journal can be asked for it.
@@ -80,11 +70,8 @@ impl Host {
 
     /// Starts `journalctl`; its output is the answer. It ends when the child is dropped.
     pub async fn journal(&self, name: &UnitName, request: &JournalRequest) -> Result<Child, HostError> {
-        let mut command = self.tool("journalctl");
-        command.arg("--no-pager").arg(format!("--output={}", request.output)).arg(format!("--lines={}", request.lines));
-        if request.follow {
-            command.arg("--follow");
-        }
+        let mut command = self.journalctl(request);
+        command.args(request.arguments());
         let run = if request.this_run { self.this_run(name).await? } else { None };
         match run {
             // The unit's own lines, and what the manager says of this run.
@@ -96,6 +83,38 @@ impl Host {
         };
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
         command.spawn().map_err(|err| HostError::Run { program: "journalctl".to_owned(), err })
+    }
+
+    /// Asks journalctl whether it understands the times of a request: once it prints, nobody hears what it has to say.
+    ///
+    /// # Errors
+    /// [`HostError::Refused`] with its words.
+    pub async fn check_times(&self, request: &JournalRequest) -> Result<(), HostError> {
+        let times = request.times();
+        if times.is_empty() {
+            return Ok(());
+        }
+        let mut command = self.journalctl(request);
+        command.args(times).args(["--no-pager", "--quiet", "--lines=0"]);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
+        let program = || "journalctl".to_owned();
+        let output = match tokio::time::timeout(TOOL_TIMEOUT, command.output()).await {
+            Ok(output) => output.map_err(|err| HostError::Run { program: program(), err })?,
+            Err(_) => return Err(HostError::Timeout { program: program() }),
+        };
+        if output.status.success() {
+            return Ok(());
+        }
+        let said = String::from_utf8_lossy(&output.stderr);
+        Err(HostError::Refused { reason: said.trim().to_owned() })
+    }
+
+    fn journalctl(&self, request: &JournalRequest) -> Command {
+        let mut command = self.tool("journalctl");
+        if let Some(zone) = &request.zone {
+            command.env("TZ", zone);
+        }
+        command
     }
 
     /// How the journal tells the unit's present or last run, after journald has written what it holds of it.

@@ -17,6 +17,7 @@ mod examples;
 mod fleetctl;
 mod golden;
 mod guarded;
+mod journals;
 mod judge;
 mod operator;
 mod placement;

@@ -6,23 +6,23 @@ use super::Entry;
 
 /// How long an entry is held back, in milliseconds, for older ones of other machines to arrive. A person does not notice, and
 /// machines whose clocks agree are further apart only when one of them is in trouble.
-pub const HOLD_MS: u64 = 150;
+pub const HOLD_MS: u64 = 100;
 
 /// Entries that are held back. `S` says where one comes from.
 #[derive(Debug)]
 pub struct Merge<S> {
+    hold_ms: u64,
     /// By their time, then in the order in which they came; with when they came.
     held: BTreeMap<(u64, u64), (u64, S, Entry)>,
     n_taken: u64,
 }
 
-impl<S> Default for Merge<S> {
-    fn default() -> Merge<S> {
-        Merge { held: BTreeMap::new(), n_taken: 0 }
-    }
-}
-
 impl<S> Merge<S> {
+    /// Nothing yet. Entries are held back for `hold_ms`: [`HOLD_MS`], or 0 where all come from one journal.
+    pub fn new(hold_ms: u64) -> Merge<S> {
+        Merge { hold_ms, held: BTreeMap::new(), n_taken: 0 }
+    }
+
     /// Takes an entry that came at `now_ms`, by any clock that only goes forward.
     pub fn take(&mut self, now_ms: u64, source: S, entry: Entry) {
         self.held.insert((entry.at_us, self.n_taken), (now_ms, source, entry));
@@ -31,7 +31,7 @@ impl<S> Merge<S> {
 
     /// Those that were held for long enough, and all that are older than they, in the order of time.
     pub fn due(&mut self, now_ms: u64) -> Vec<(S, Entry)> {
-        let is_due = |(_, (came_ms, ..)): &(&(u64, u64), &(u64, S, Entry))| came_ms + HOLD_MS <= now_ms;
+        let is_due = |(_, (came_ms, ..)): &(&(u64, u64), &(u64, S, Entry))| came_ms + self.hold_ms <= now_ms;
         let Some(last) = self.held.iter().rfind(is_due).map(|(key, _)| *key) else { return Vec::new() };
         let later = self.held.split_off(&(last.0, last.1 + 1));
         let due = std::mem::replace(&mut self.held, later);
@@ -45,7 +45,7 @@ impl<S> Merge<S> {
 
     /// When there is something due, if there is anything.
     pub fn next_ms(&self) -> Option<u64> {
-        self.held.values().map(|(came_ms, ..)| came_ms + HOLD_MS).min()
+        self.held.values().map(|(came_ms, ..)| came_ms + self.hold_ms).min()
     }
 }
 
@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn entries_wait_for_older_ones() {
-        let mut merge = Merge::default();
+        let mut merge = Merge::new(HOLD_MS);
         assert_eq!(merge.next_ms(), None);
         merge.take(1_000, 'a', entry(20));
         merge.take(1_050, 'b', entry(10));
@@ -81,7 +81,7 @@ mod tests {
 
     #[test]
     fn equal_times_keep_the_order_in_which_they_came() {
-        let mut merge = Merge::default();
+        let mut merge = Merge::new(HOLD_MS);
         for source in ['a', 'b', 'a'] {
             merge.take(0, source, entry(7));
         }

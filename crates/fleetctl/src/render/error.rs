@@ -26,6 +26,11 @@ pub fn render(err: &CommandError) -> String {
     lines.join("\n")
 }
 
+/// An error with its causes, for a line of talk.
+pub fn in_one_line(err: &CommandError) -> String {
+    std::iter::once(err.to_string()).chain(causes(err)).collect::<Vec<String>>().join(": ")
+}
+
 /// What is under `err`, outermost first.
 fn causes(err: &CommandError) -> Vec<String> {
     let mut chain = Vec::new();

@@ -10,36 +10,21 @@ use fleet_core::unit::UnitName;
 use futures_util::future::join_all;
 use futures_util::{Stream, StreamExt as _, stream};
 use tokio::io::AsyncReadExt as _;
+use tokio::task::JoinSet;
 
 use super::Api;
 use super::extract::{Asked, Segment};
 use super::places::{self, Place};
 use super::problem::{Kind, Refused, bad_request, causes, problem};
-use crate::host::{Host, HostError, JournalRequest};
-
-/// Lines of a journal when nothing is said.
-const JOURNAL_LINES: u32 = 10;
+use crate::host::{Host, HostError};
+use crate::journal::JournalRequest;
+use crate::nudge;
 
 /// What systemctl ends with when nothing is known of a unit.
 const EXIT_UNKNOWN: i32 = 4;
 
 /// Bytes that are read from `journalctl` at once.
 const JOURNAL_PIECE: usize = 64 << 10;
-
-/// Output modes of journalctl that make sense in a stream of text.
-const OUTPUTS: [&str; 11] = [
-    "short",
-    "short-full",
-    "short-iso",
-    "short-iso-precise",
-    "short-precise",
-    "short-monotonic",
-    "short-unix",
-    "verbose",
-    "json",
-    "json-pretty",
-    "cat",
-];
 
 /// What `systemctl status` says of a unit, on each of its machines.
 #[utoipa::path(
@@ -102,14 +87,7 @@ pub async fn journal(
     Segment(name): Segment,
     Asked(query): Asked<v2::JournalQuery>,
 ) -> Result<Response, Refused> {
-    let output = query.output.clone().unwrap_or_else(|| "short".to_owned());
-    if !OUTPUTS.contains(&output.as_str()) {
-        return Err(bad_request(format!("`{output}` is no output mode: {} are known", OUTPUTS.join(", "))).into());
-    }
-    let lines = query.lines.unwrap_or(JOURNAL_LINES);
-    if v2::JOURNAL_LINES_MAX < lines {
-        return Err(bad_request(format!("{lines} lines are over the limit of {}", v2::JOURNAL_LINES_MAX)).into());
-    }
+    let request = JournalRequest::read(&query).map_err(bad_request)?;
     let (name, places) = places::of_unit(&api, &name, query.machine.as_deref(), query.forwarded)?;
     let [(machine, place)] = &places[..] else {
         let ids: Vec<&str> = places.iter().map(|(machine, _)| machine.short()).collect();
@@ -119,7 +97,10 @@ pub async fn journal(
     let text = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];
     let body = match place {
         Place::Here(host) => {
-            let request = JournalRequest { lines, follow: query.follow, output, this_run: query.this_run };
+            host.check_times(&request).await.map_err(|err| match err {
+                HostError::Refused { reason } => bad_request(reason),
+                err => failed(&err),
+            })?;
             Body::from_stream(own_journal(host, &name, &request).await?.take_until(Box::pin(api.ended())))
         }
         Place::There(client) => {
@@ -139,8 +120,12 @@ async fn own_journal(
 ) -> Result<impl Stream<Item = std::io::Result<Vec<u8>>> + use<>, v2::Problem> {
     let mut child = host.journal(name, request).await.map_err(|err| failed(&err))?;
     let stdout = child.stdout.take().expect("the journal's stdout is a pipe");
-    // The child travels with its output and ends with it: nobody listens, nobody reads.
-    Ok(stream::try_unfold((child, stdout), |(mut child, mut stdout)| async move {
+    let mut beside = JoinSet::new();
+    if let Some(pid) = child.id().filter(|_| request.follow) {
+        beside.spawn(nudge::follower(pid));
+    }
+    // The child travels with its output and ends with it: nobody listens, nobody reads. So does what runs beside it.
+    Ok(stream::try_unfold((child, stdout, beside), |(mut child, mut stdout, beside)| async move {
         let mut piece = vec![0; JOURNAL_PIECE];
         let len = stdout.read(&mut piece).await?;
         piece.truncate(len);
@@ -148,7 +133,7 @@ async fn own_journal(
             child.wait().await?;
             return Ok::<_, std::io::Error>(None);
         }
-        Ok(Some((piece, (child, stdout))))
+        Ok(Some((piece, (child, stdout, beside))))
     }))
 }
 

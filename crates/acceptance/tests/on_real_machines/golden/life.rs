@@ -465,8 +465,8 @@ fn journals() {
             $ fleetctl journal -o nonsense talks
             exit 1
             --- stderr
-            error: cannot read the journal of talks.service
-              cause: `nonsense` is no output mode: short, short-full, short-iso, short-iso-precise, short-precise, short-monotonic, short-unix, verbose, json, json-pretty, cat are known
+            error: cannot read the journal of talks.service on <m1>.../<m1-ip>
+              cause: `nonsense` is no output mode: short, short-full, short-iso, short-iso-precise, short-precise, short-monotonic, short-unix, verbose, json, json-pretty, json-sse, json-seq, cat, with-unit are known
         "#]],
     );
 }
