@@ -140,7 +140,7 @@ fn engine_with(n_machines: usize) -> Engine {
     }
     // A lost machine's units move at once: what is timed is the planning and not the patience before it.
     let mut engine = Engine::new(EngineConfig { grace_ms: 0, ..EngineConfig::default() });
-    let effects = engine.handle(NOW, Event::Snapshot { revision: Revision(1), cluster });
+    let effects = engine.handle(NOW, Event::Snapshot(Cluster { revision: Revision(1), ..cluster }));
     assert!(effects.is_empty());
     engine
 }

@@ -200,18 +200,25 @@ pub struct Placement {
     /// What becomes of the unit when the machine is isolated. It is in the file too; here it is for a machine that has to
     /// know it when it cannot ask for the file.
     pub when_isolated: WhenIsolated,
-    /// The unit leaves this machine. With the target `launched`: keep running what runs, start nothing; the order goes when
-    /// the unit's other placement is up. With the target `loaded`: stop it; the unit is placed elsewhere when that is done.
+    /// The unit leaves this machine; the revision at which that was decided, by which the machine's answer is known.
+    ///
+    /// With the target `launched`: keep running what runs, start nothing; the order goes when the unit's other placement is
+    /// up. With the target `loaded`: stop it; the unit is placed elsewhere, if it is wanted, when that is done.
     ///
     /// A leaving order is no placement of its unit: it satisfies no `MachineOf` and is not counted where one placement at
     /// most is allowed. It occupies its machine all the same: for `Conflicts` and for the load.
-    pub leaving: bool,
+    pub leaving: Option<Revision>,
 }
 
 impl Placement {
+    /// Whether the unit leaves the machine.
+    pub fn is_leaving(&self) -> bool {
+        self.leaving.is_some()
+    }
+
     /// Whether it is the order to stop a unit that leaves.
     pub fn is_stop(&self) -> bool {
-        self.leaving && self.target == TargetState::Loaded
+        self.is_leaving() && self.target == TargetState::Loaded
     }
 }
 
@@ -303,6 +310,8 @@ pub struct UnitState {
     pub error: String,
     /// When `active` and `sub` last changed, as the machine saw it.
     pub since: Timestamp,
+    /// The leaving order ([`Placement::leaving`]) by which nothing of the unit runs there any more.
+    pub left: Option<Revision>,
 }
 
 impl UnitState {
@@ -314,13 +323,7 @@ impl UnitState {
             TargetState::Loaded => true,
             TargetState::Launched => matches!(self.active.as_str(), "active" | "reloading") || ended_well,
         };
-        Report {
-            done: self.done,
-            is_up: as_ordered && self.error.is_empty(),
-            is_stopped: self.reached == TargetState::Loaded
-                && self.error.is_empty()
-                && matches!(self.active.as_str(), "inactive" | "failed"),
-        }
+        Report { done: self.done, is_up: as_ordered && self.error.is_empty(), left: self.left }
     }
 }
 
@@ -331,13 +334,22 @@ pub struct Report {
     pub done: Generation,
     /// That went well, and what it started runs or has ended well.
     pub is_up: bool,
-    /// Nothing of the unit runs, because that order said so.
-    pub is_stopped: bool,
+    /// The leaving order by which nothing of the unit runs there any more.
+    pub left: Option<Revision>,
+}
+
+impl Report {
+    /// Whether the machine has said, of this very order, that the unit left it.
+    pub fn has_left(&self, order: &Placement) -> bool {
+        order.is_leaving() && self.left == order.leaving
+    }
 }
 
 /// What a decision is made on: one consistent picture of the cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cluster {
+    /// As of which revision of the store.
+    pub revision: Revision,
     /// All units, templates too.
     pub units: BTreeMap<UnitName, Unit>,
     /// The machines that are present.

@@ -20,7 +20,7 @@ const NOW: Timestamp = Timestamp(1_000);
 fn check(before: &str, after: &str, expected: &str) {
     let mut store = cluster(before);
     let mut engine = Engine::new(EngineConfig::default());
-    let snapshot = Event::Snapshot { revision: Revision(1), cluster: store.clone() };
+    let snapshot = Event::Snapshot(store.clone());
     if let Some(plan) = only_plan(engine.handle(NOW, snapshot)) {
         written(&mut engine, &mut store, 2, &plan);
     }
@@ -63,7 +63,7 @@ fn what_could_not_move_moves_when_there_is_room() {
 fn what_could_not_move_goes_with_its_machine() {
     let mut store = cluster("A:; B:; rep0 on A; x Conflicts=rep0 on B; kick Replaces=rep0 on A");
     let mut engine = Engine::new(EngineConfig::default());
-    assert_eq!(engine.handle(NOW, Event::Snapshot { revision: Revision(1), cluster: store.clone() }), []);
+    assert_eq!(engine.handle(NOW, Event::Snapshot(store.clone())), []);
     for (revision, text) in [(2, "B:; x Conflicts=rep0"), (4, "B:; C:; x Conflicts=rep0")] {
         let after = cluster(text);
         let deltas = difference(&store, &after);
@@ -167,7 +167,7 @@ fn machines_between_machines() {
     const N_MACHINES: usize = 60;
     let mut store = cluster("0:; z:");
     let mut engine = Engine::new(EngineConfig::default());
-    assert_eq!(engine.handle(NOW, Event::Snapshot { revision: Revision(1), cluster: store.clone() }), []);
+    assert_eq!(engine.handle(NOW, Event::Snapshot(store.clone())), []);
     for n in (0..N_MACHINES).rev() {
         let with_one_more = cluster(&format!("1{n:03}: d=x"));
         let deltas = difference(&Cluster::default(), &with_one_more);
@@ -256,7 +256,7 @@ fn one_plan_at_a_time() {
         [],
         "it knows nothing"
     );
-    let snapshot = Event::Snapshot { revision: Revision(1), cluster: store.clone() };
+    let snapshot = Event::Snapshot(store.clone());
     let first = only_plan(engine.handle(NOW, snapshot)).expect("x1 is to be placed");
     assert_eq!(plan_text(&first), "+x1@A");
 
@@ -279,7 +279,7 @@ fn one_plan_at_a_time() {
 fn old_batches_are_ignored() {
     let mut engine = Engine::new(EngineConfig::default());
     let before = cluster("A:; x1 on A");
-    let snapshot = Event::Snapshot { revision: Revision(5), cluster: before.clone() };
+    let snapshot = Event::Snapshot(Cluster { revision: Revision(5), ..before.clone() });
     assert_eq!(engine.handle(NOW, snapshot), []);
     let deltas = difference(&before, &cluster("A:"));
     assert_eq!(engine.handle(NOW, Event::Changed { revision: Revision(5), deltas: deltas.clone() }), []);
@@ -291,7 +291,7 @@ fn old_batches_are_ignored() {
 #[test]
 fn a_failed_write_and_a_missing_echo_lead_to_a_full_look() {
     let store = cluster("A:; x1");
-    let snapshot = || Event::Snapshot { revision: Revision(1), cluster: store.clone() };
+    let snapshot = || Event::Snapshot(store.clone());
     let mut engine = Engine::new(EngineConfig::default());
     for n in 0..2 {
         let plan = only_plan(engine.handle(NOW, snapshot())).expect("x1 is to be placed");
@@ -311,7 +311,7 @@ fn what_is_gone_is_forgotten() {
     let size_after = |n_rounds: usize| {
         let mut store = cluster("A: d=x");
         let mut engine = Engine::new(EngineConfig::default());
-        assert_eq!(engine.handle(NOW, Event::Snapshot { revision: Revision(100_000), cluster: store.clone() }), []);
+        assert_eq!(engine.handle(NOW, Event::Snapshot(Cluster { revision: Revision(100_000), ..store.clone() })), []);
         let mut revision = 100_000;
         for n in 100..100 + n_rounds {
             let full =

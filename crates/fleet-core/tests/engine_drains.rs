@@ -5,14 +5,14 @@ mod notation;
 use expect_test::{Expect, expect};
 use fleet_core::check;
 use fleet_core::engine::{Effect, Engine, EngineConfig, Event, Plan};
-use fleet_core::model::{Cluster, Revision, Timestamp};
+use fleet_core::model::{Cluster, Timestamp};
 use fleet_core::schedule::{DrainStep, explain, explain_drain};
 use notation::{apply, cluster, plan_text, unit_name};
 
 /// What a new engine does about the cluster; the judge must say the same.
 #[track_caller]
 fn plan(cluster: &Cluster) -> Plan {
-    let event = Event::Snapshot { revision: Revision(1), cluster: cluster.clone() };
+    let event = Event::Snapshot(cluster.clone());
     let effects = Engine::new(EngineConfig::default()).handle(Timestamp(0), event);
     let plan = effects.into_iter().find_map(|effect| match effect {
         Effect::Write(plan) => Some(plan),
@@ -86,8 +86,10 @@ fn what_may_not_run_twice_stops_first() {
     // Not drained any more: it waits until it has stopped all the same, and may come back.
     check(&format!("A:; s {S} stopping A"), "");
     check(&format!("A:; s {S} stopping A down A"), "+s@A");
-    // Nobody wants it any more, or it may run twice by now.
-    check(&format!("A: drain(4); B:; s {S} inactive stopping A"), "-s@A");
+    // Nobody wants it any more: it stops first all the same, should somebody want it again.
+    check(&format!("A: drain(4); B:; s {S} inactive stopping A"), "");
+    check(&format!("A: drain(4); B:; s {S} inactive stopping A down A"), "-s@A");
+    // It may run twice by now.
     check("A: drain(4); B:; s stopping A", "+s@B");
     // Units that are tied to it run on meanwhile.
     check(&format!("A: drain(4); B:; s {S} on A; t MachineOf=s on A"), "[!s@A ~t@A]");
@@ -111,14 +113,17 @@ fn a_machine_is_emptied_step_by_step() {
             now.placements.iter().flat_map(|(id, units)| units.iter().map(move |(name, order)| (id, name, order)));
         let open = orders.filter(|(id, name, order)| {
             let report = now.report(id, name).copied().unwrap_or_default();
-            report.done < order.generation || (order.is_stop() && !report.is_stopped)
+            report.done < order.generation || (order.is_stop() && !report.has_left(order))
         });
         let next = open
             .min_by_key(|(_, name, _)| (*name).clone())
             .map(|(id, name, order)| (id.clone(), name.clone(), order.clone()));
         let Some((id, name, order)) = next else { break };
-        let report =
-            fleet_core::model::Report { done: order.generation, is_up: !order.is_stop(), is_stopped: order.is_stop() };
+        let report = fleet_core::model::Report {
+            done: order.generation,
+            is_up: !order.is_stop(),
+            left: order.leaving.filter(|_| order.is_stop()),
+        };
         now.reports.entry(id).or_default().insert(name, report);
     }
     expect![[r#"

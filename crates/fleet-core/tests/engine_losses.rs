@@ -34,7 +34,7 @@ impl World {
 
     /// A full look at the store; what the engine does about it, in one line.
     fn look(&mut self) -> String {
-        let event = Event::Snapshot { revision: Revision(self.revision), cluster: self.store.clone() };
+        let event = Event::Snapshot(Cluster { revision: Revision(self.revision), ..self.store.clone() });
         self.tell(event)
     }
 
@@ -62,7 +62,7 @@ impl World {
 
     fn up(&mut self, machine: &str, unit: &str) -> String {
         let (machine, name) = (machine_id(machine), unit_name(unit));
-        let report = Report { done: Generation(2), is_up: true, is_stopped: false };
+        let report = Report { done: Generation(2), is_up: true, left: None };
         self.store.reports.entry(machine.clone()).or_default().insert(name.clone(), report);
         self.change(Delta::Reported { machine, name, report: Some(report) })
     }

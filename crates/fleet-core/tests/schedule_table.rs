@@ -5,7 +5,7 @@ mod notation;
 
 use fleet_core::check;
 use fleet_core::engine::{Effect, Engine, EngineConfig, Event, Plan};
-use fleet_core::model::{Absence, Cluster, Revision, Timestamp};
+use fleet_core::model::{Absence, Cluster, Timestamp};
 use notation::{apply, cluster, plan_text};
 
 /// How a row stands to the original.
@@ -405,7 +405,7 @@ fn engine_plan(cluster: &Cluster) -> Plan {
         forget_ms: never,
         ..EngineConfig::default()
     };
-    let snapshot = Event::Snapshot { revision: Revision(1), cluster: cluster.clone() };
+    let snapshot = Event::Snapshot(cluster.clone());
     let mut effects = Engine::new(config).handle(Timestamp(0), snapshot);
     effects.retain(|effect| !matches!(effect, Effect::Wake(_)));
     match effects.as_slice() {

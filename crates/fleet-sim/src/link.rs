@@ -101,7 +101,7 @@ impl Link {
             }
             Some(Bug::StopFirst) if of_engine => {
                 for write in &mut spoiled.writes {
-                    let leaves = matches!(write, Write::Put { value, .. } if text(value).contains("\"leaving\":true"));
+                    let leaves = matches!(write, Write::Put { value, .. } if text(value).contains("\"leaving\":"));
                     if leaves {
                         *write = Write::Delete { key: write.key().to_owned() };
                     }

@@ -6,8 +6,9 @@ use std::time::Duration;
 use fleet_core::agent::{Agent, Effect, Event};
 use fleet_core::model::{MachineId, Placement, Revision, Timestamp, UnitState};
 use fleet_core::unit::{GUARD_UNIT, UnitHash, UnitName};
-use fleet_store::registry::{FileRecord, Key, Value as _, ops};
-use fleet_store::{Change, KeyValue, Keys, LeaseId, Store, StoreError};
+use fleet_store::registry::ops::{self, Seat};
+use fleet_store::registry::{FileRecord, Key, Value as _};
+use fleet_store::{Change, KeyValue, Keys, LeaseId, Store, StoreError, TxnOutcome};
 use fleet_systemd::{JobResult, ManagerError, ManagerEvent, UnitManager, UnitStatus, Verb};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
@@ -28,8 +29,8 @@ pub struct Parts {
     pub store: Arc<dyn Store>,
     /// Its systemd.
     pub manager: Arc<dyn UnitManager>,
-    /// The lease that the machine's presence lives on; its states live on it, too.
-    pub lease: watch::Receiver<LeaseId>,
+    /// By what the machine is present; its states live on the same lease.
+    pub seat: watch::Receiver<Seat>,
     /// For units that may not run without that lease.
     pub guard: Post,
     /// Over how many slices units are spread.
@@ -40,14 +41,14 @@ pub struct Parts {
 
 /// Drives one machine until its task is dropped.
 pub async fn run(parts: Parts) {
-    let Parts { machine, store, manager, mut lease, guard, n_slices, resync } = parts;
+    let Parts { machine, store, manager, mut seat, guard, n_slices, resync } = parts;
     let (results_tx, mut results) = mpsc::unbounded_channel();
     let (placements_tx, mut placements) = mpsc::channel(PLACEMENTS_QUEUE);
     // Dropped with this future, and so ended.
     let mut tasks = JoinSet::new();
-    // The lease as this loop knows it. Not a second receiver of `lease`: which of two hears first is chance, and equal
+    // The lease as this loop knows it. Not a second receiver of `seat`: which of two hears first is chance, and equal
     // happenings shall give an equal run.
-    let (lease_known, follower_lease) = watch::channel(*lease.borrow_and_update());
+    let (lease_known, follower_lease) = watch::channel(seat.borrow_and_update().lease);
     tasks.spawn(follow_placements(machine.clone(), Arc::clone(&store), follower_lease, resync, placements_tx));
     let mut signals = manager.events().expect("the manager's events are taken once, here");
     let shell = Shell { machine, store, manager, results: results_tx };
@@ -61,8 +62,12 @@ pub async fn run(parts: Parts) {
             Some(event) = signals.recv() => Heard::FromManager(event),
             Some(orders) = placements.recv() => Heard::Orders(orders),
             Some(event) = results.recv() => Heard::Other(event),
-            Ok(()) = lease.changed() => {
-                lease_known.send_replace(*lease.borrow());
+            Ok(()) = seat.changed() => {
+                let lease = seat.borrow().lease;
+                if !lease_known.send_if_modified(|known| std::mem::replace(known, lease) != lease) {
+                    // Only the machine's record has changed.
+                    continue;
+                }
                 Heard::Other(Event::ReportsLost)
             }
             () = sleep_until(wake) => {
@@ -86,8 +91,8 @@ pub async fn run(parts: Parts) {
                     guarding = Some(tasks.spawn(shell.clone().guard(needed, guard.clone())));
                 }
                 effect => {
-                    let lease = *lease.borrow();
-                    tasks.spawn(shell.clone().carry_out(effect, lease));
+                    let seat = *seat.borrow();
+                    tasks.spawn(shell.clone().carry_out(effect, seat));
                 }
             }
         }
@@ -261,7 +266,7 @@ struct Shell {
 }
 
 impl Shell {
-    async fn carry_out(self, effect: Effect, lease: LeaseId) {
+    async fn carry_out(self, effect: Effect, seat: Seat) {
         let text = |err: fleet_systemd::ManagerError| err.to_string();
         let event = match effect {
             Effect::Look => match self.manager.look().await {
@@ -292,7 +297,7 @@ impl Shell {
                 };
                 Event::Removed(names.into_iter().zip(results).collect())
             }
-            Effect::Report(states) => Event::Reported(self.report(&states, lease).await),
+            Effect::Report(states) => Event::Reported(self.report(&states, seat).await),
             Effect::Guard { .. } | Effect::Wake(_) => unreachable!("the loop sees to these itself"),
         };
         // The receiver is gone only when the agent is: then nobody is left to be told.
@@ -352,11 +357,14 @@ impl Shell {
         Event::Fetched(files)
     }
 
-    async fn report(&self, states: &[(UnitName, Option<UnitState>)], lease: LeaseId) -> Result<(), String> {
+    async fn report(&self, states: &[(UnitName, Option<UnitState>)], seat: Seat) -> Result<(), String> {
         let states = states.iter().map(|(name, state)| (name, state.as_ref()));
-        let txns = ops::report_states(&self.machine, states, lease).map_err(|err| err.to_string())?;
+        let txns = ops::report_states(&self.machine, states, seat).map_err(|err| err.to_string())?;
         for txn in txns {
-            self.store.commit(&txn).await.map_err(|err| err.to_string())?;
+            let outcome = self.store.commit(&txn).await.map_err(|err| err.to_string())?;
+            if let TxnOutcome::Conflict(_) = outcome {
+                return Err("the machine's record is another one by now".to_owned());
+            }
         }
         Ok(())
     }

@@ -169,7 +169,7 @@ async fn lead(store: &Arc<dyn Store>, view: &SharedView, lead: Lead, losses: Eng
                 Event::Tick
             }
         };
-        if matches!(event, Event::Snapshot { .. }) {
+        if matches!(event, Event::Snapshot(_)) {
             collect_unused_files(&**store, view, &fence).await;
         }
         effects = handle(&mut engine, event);
@@ -221,7 +221,7 @@ async fn until(wake: Option<Timestamp>) {
 }
 
 fn snapshot(view: &View) -> Event {
-    Event::Snapshot { revision: view.revision(), cluster: view.cluster().clone() }
+    Event::Snapshot(view.cluster().clone())
 }
 
 /// What the engine is told of changes; `None` if the lead is lost.
@@ -285,7 +285,7 @@ fn tell(plan: &Plan) {
         match write {
             PlacementWrite::Put { machine, name, placement } => {
                 let (target, generation) = (placement.target, placement.generation);
-                let what = match (placement.leaving, placement.is_stop()) {
+                let what = match (placement.is_leaving(), placement.is_stop()) {
                     (false, _) => "placed",
                     (true, false) => "leaves when it is up elsewhere",
                     (true, true) => "leaves when it is stopped",

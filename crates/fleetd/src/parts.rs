@@ -75,7 +75,7 @@ pub async fn serve_machine(
         machine,
         store,
         manager,
-        lease: presence.lease(),
+        seat: presence.seat(),
         guard: post,
         n_slices: settings.n_slices,
         resync: settings.resync,

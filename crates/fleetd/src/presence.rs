@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fleet_core::model::{MachineId, Revision};
-use fleet_store::registry::{Key, MachineRecord, Value as _, ops};
+use fleet_store::registry::ops::{self, Seat};
+use fleet_store::registry::{Key, MachineRecord, Value as _};
 use fleet_store::{Change, LeaseId, Store, StoreError, TxnOutcome};
 use tokio::sync::watch;
 
@@ -20,13 +21,13 @@ const RENEWALS_PER_TTL: u32 = 3;
 
 /// One machine's presence.
 pub struct Presence {
-    seat: Seat,
-    lease: watch::Sender<LeaseId>,
+    entrance: Entrance,
+    held: watch::Sender<Seat>,
     until: watch::Sender<Option<Until>>,
 }
 
 /// What a machine needs to become present.
-struct Seat {
+struct Entrance {
     machine: MachineId,
     /// What is told of it, which may change.
     record: watch::Receiver<MachineRecord>,
@@ -52,14 +53,14 @@ impl Presence {
         boot_clock: BootClock,
         store: Arc<dyn Store>,
     ) -> Presence {
-        let seat = Seat { machine, record, ttl, boot_clock, store };
-        let until = seat.take().await;
-        Presence { seat, lease: watch::Sender::new(until.lease), until: watch::Sender::new(Some(until)) }
+        let entrance = Entrance { machine, record, ttl, boot_clock, store };
+        let (held, until) = entrance.take().await;
+        Presence { entrance, held: watch::Sender::new(held), until: watch::Sender::new(Some(until)) }
     }
 
-    /// The lease that the machine lives on; a new one means that all that lived on the last is gone.
-    pub fn lease(&self) -> watch::Receiver<LeaseId> {
-        self.lease.subscribe()
+    /// By what the machine is present; with a new lease all that lived on the last is gone.
+    pub fn seat(&self) -> watch::Receiver<Seat> {
+        self.held.subscribe()
     }
 
     /// Until when the machine certainly has it; `None` while it has none.
@@ -69,9 +70,9 @@ impl Presence {
 
     /// Keeps it alive.
     pub async fn keep(self) {
-        let Presence { mut seat, lease, until } = self;
-        let mut backoff = Backoff::up_to(seat.ttl / RENEWALS_PER_TTL / 2);
-        let mut renewals = tokio::time::interval(seat.ttl / RENEWALS_PER_TTL);
+        let Presence { mut entrance, held, until } = self;
+        let mut backoff = Backoff::up_to(entrance.ttl / RENEWALS_PER_TTL / 2);
+        let mut renewals = tokio::time::interval(entrance.ttl / RENEWALS_PER_TTL);
         renewals.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut told = true;
         loop {
@@ -79,38 +80,39 @@ impl Presence {
                 // In this order, so that equal happenings give an equal run.
                 biased;
                 _ = renewals.tick() => (),
-                () = changed(&mut seat.record) => told = false,
+                () = changed(&mut entrance.record) => told = false,
             }
-            let current = *lease.borrow();
+            let current = held.borrow().lease;
             if !told {
-                match seat.tell(current).await {
-                    Ok(()) => {
+                match entrance.tell(current).await {
+                    Ok(record) => {
                         told = true;
-                        tracing::info!(machine = %seat.machine, "the machine's record was changed");
+                        held.send_replace(Seat { lease: current, record });
+                        tracing::info!(machine = %entrance.machine, "the machine's record was changed");
                     }
                     // With the next renewal it is tried again.
                     Err(Out::Failed(reason)) => {
-                        tracing::warn!(machine = %seat.machine, reason, "cannot change the machine's record yet");
+                        tracing::warn!(machine = %entrance.machine, reason, "cannot change the machine's record yet");
                     }
-                    Err(Out::Taken(other, _)) => seat.refuse(&other),
+                    Err(Out::Taken(other, _)) => entrance.refuse(&other),
                 }
             }
             // Before it is sent: however late the answer is, the lease lives at least so long.
-            let renewed = Until { lease: current, at: (seat.boot_clock)().plus(seat.ttl) };
-            match seat.store.keep_alive(current).await {
+            let renewed = Until { lease: current, at: (entrance.boot_clock)().plus(entrance.ttl) };
+            match entrance.store.keep_alive(current).await {
                 Ok(()) => {
                     backoff.reset();
                     until.send_replace(Some(renewed));
                 }
                 Err(StoreError::NoLease(_)) => {
-                    tracing::warn!(machine = %seat.machine, "the machine's lease had run out; announcing it anew");
+                    tracing::warn!(machine = %entrance.machine, "the machine's lease had run out; announcing it anew");
                     until.send_replace(None);
-                    let anew = seat.take().await;
-                    lease.send_replace(anew.lease);
+                    let (seated, anew) = entrance.take().await;
+                    held.send_replace(seated);
                     until.send_replace(Some(anew));
                 }
                 Err(err) => {
-                    tracing::warn!(machine = %seat.machine, error = %err, "cannot renew the machine's lease; trying again");
+                    tracing::warn!(machine = %entrance.machine, error = %err, "cannot renew the machine's lease; trying again");
                     backoff.pause().await;
                     renewals.reset_immediately();
                 }
@@ -126,13 +128,13 @@ async fn changed(record: &mut watch::Receiver<MachineRecord>) {
     }
 }
 
-impl Seat {
-    /// Becomes present, however long that takes, and gives the lease.
-    async fn take(&self) -> Until {
+impl Entrance {
+    /// Becomes present, however long that takes.
+    async fn take(&self) -> (Seat, Until) {
         let mut backoff = Backoff::default();
         loop {
             match self.try_take().await {
-                Ok(until) => return until,
+                Ok(taken) => return taken,
                 Err(Out::Failed(reason)) => {
                     tracing::warn!(machine = %self.machine, reason, "cannot announce the machine; trying again");
                     backoff.pause().await;
@@ -148,13 +150,13 @@ impl Seat {
         }
     }
 
-    async fn try_take(&self) -> Result<Until, Out> {
+    async fn try_take(&self) -> Result<(Seat, Until), Out> {
         let failed = |err: StoreError| Out::Failed(err.to_string());
         let seen = self.seen().await?;
         let at = (self.boot_clock)().plus(self.ttl);
         let lease = self.store.grant(self.ttl).await.map_err(failed)?;
         match self.announce(lease, seen).await? {
-            TxnOutcome::Committed(_) => Ok(Until { lease, at }),
+            TxnOutcome::Committed(record) => Ok((Seat { lease, record }, Until { lease, at })),
             TxnOutcome::Conflict(_) => {
                 self.store.revoke(lease).await.map_err(failed)?;
                 Err(Out::Failed("its record changed meanwhile".to_owned()))
@@ -162,11 +164,11 @@ impl Seat {
         }
     }
 
-    /// Changes what is told of the machine, on the lease that it has.
-    async fn tell(&self, lease: LeaseId) -> Result<(), Out> {
+    /// Changes what is told of the machine, on the lease that it has; the revision of its record then.
+    async fn tell(&self, lease: LeaseId) -> Result<Revision, Out> {
         let seen = self.seen().await?;
         match self.announce(lease, seen).await? {
-            TxnOutcome::Committed(_) => Ok(()),
+            TxnOutcome::Committed(record) => Ok(record),
             TxnOutcome::Conflict(_) => Err(Out::Failed("its record changed meanwhile".to_owned())),
         }
     }
@@ -211,12 +213,18 @@ impl Seat {
         );
     }
 
-    /// Waits until the other record is gone.
+    /// Waits until the other record is gone, or may be: watches have lost events before.
     async fn until_free(&self, seen: Revision) -> Result<(), StoreError> {
         let keys = Key::Machine(self.machine.clone()).one();
         let mut watch = self.store.watch(&keys, Revision(seen.0 + 1)).await?;
+        let look_again = tokio::time::sleep(self.ttl);
+        tokio::pin!(look_again);
         loop {
-            let batch = watch.next().await?;
+            let batch = tokio::select! {
+                biased;
+                batch = watch.next() => batch?,
+                () = &mut look_again => return Ok(()),
+            };
             if batch.changes.iter().any(|change| matches!(change, Change::Delete { .. })) {
                 return Ok(());
             }

@@ -22,7 +22,7 @@ pub(super) enum Guard {
 
 /// Whether the order is about a unit that must run under the guard.
 pub(super) fn is_guarded(order: &Placement) -> bool {
-    order.when_isolated == WhenIsolated::Stop && (order.is_stop() || !order.leaving)
+    order.when_isolated == WhenIsolated::Stop && (order.is_stop() || !order.is_leaving())
 }
 
 impl Agent {

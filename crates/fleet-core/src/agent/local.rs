@@ -55,6 +55,11 @@ impl Local {
         self.status.as_ref().is_some_and(UnitStatus::is_live)
     }
 
+    /// Whether nothing of it runs, and nothing is under way that could change that.
+    fn has_left(&self) -> bool {
+        !self.is_live() && matches!(self.busy, None | Some(Busy::WritingReceipt(_)))
+    }
+
     pub(super) fn is_due(&self, now: Timestamp) -> bool {
         match &self.trouble {
             Some(Trouble { retry: Retry::At(at), .. }) => self.busy.is_none() && *at <= now,
@@ -87,6 +92,7 @@ impl Local {
             reached,
             error: self.error.clone(),
             since: self.since,
+            left: order.and_then(|order| order.leaving).filter(|_| self.has_left()),
         })
     }
 }

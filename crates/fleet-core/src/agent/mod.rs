@@ -162,6 +162,8 @@ impl Agent {
                     // All is read anew now and then, and so is the machine: signals have been lost before, too.
                     self.look = LookState::Needed;
                 }
+                let leaving = placements.iter().filter(|(_, order)| order.is_leaving());
+                leaving.for_each(|(name, _)| self.report.note(now, name));
                 let before = self.placements.replace(placements).unwrap_or_default();
                 self.dirty.extend(before.into_keys());
                 self.dirty.extend(self.placements.iter().flatten().map(|(name, _)| name.clone()));
@@ -171,6 +173,10 @@ impl Agent {
             Event::PlacementsChanged(changes) => {
                 if let Some(placements) = &mut self.placements {
                     for (name, placement) in changes {
+                        if placement.as_ref().is_some_and(Placement::is_leaving) {
+                            // That nothing of it runs is an answer, too.
+                            self.report.note(now, &name);
+                        }
                         match placement {
                             Some(placement) => placements.insert(name.clone(), placement),
                             None => placements.remove(&name),

@@ -14,6 +14,12 @@ use crate::unit::UnitName;
 /// that ends spares the store, and all who watch it, three of four writes; who waits for a slow one hears of it soon enough.
 pub const REPORT_PATIENCE_MS: u64 = 150;
 
+/// Reports are at least so far apart, in milliseconds.
+///
+/// A thousand units that start together take a second or so; told in twenty reports they cost the store, and all who watch it,
+/// a fraction of what they cost in hundreds. Nobody who waits for one unit waits longer for it: the first report goes at once.
+pub const REPORT_PAUSE_MS: u64 = 50;
+
 /// What is still to be told, and how telling went.
 #[derive(Debug, Default)]
 pub(super) struct ReportState {
@@ -22,6 +28,8 @@ pub(super) struct ReportState {
     unreported: BTreeMap<UnitName, Timestamp>,
     failures: u32,
     retry_at: Option<Timestamp>,
+    /// When the pause after the last report ends.
+    pause_until: Option<Timestamp>,
     /// When the patience with a unit in motion ends.
     patient_until: Option<Timestamp>,
 }
@@ -36,14 +44,16 @@ impl ReportState {
 
     /// When to look again whether something is to be told.
     pub(super) fn wake(&self) -> impl Iterator<Item = Timestamp> {
-        self.retry_at.into_iter().chain(self.patient_until)
+        let pause_until = self.pause_until.filter(|_| !self.unreported.is_empty());
+        self.retry_at.into_iter().chain(self.patient_until).chain(pause_until)
     }
 }
 
 impl Agent {
     /// One report at a time: what happens meanwhile goes into the next one together.
     pub(super) fn report(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
-        if self.report.under_way.is_some() || self.report.retry_at.is_some_and(|at| now < at) {
+        let must_wait = |at: Option<Timestamp>| at.is_some_and(|at| now < at);
+        if self.report.under_way.is_some() || must_wait(self.report.retry_at) || must_wait(self.report.pause_until) {
             return;
         }
         if self.placements.is_none() || self.look != LookState::Known {
@@ -72,6 +82,7 @@ impl Agent {
         }
         if !states.is_empty() {
             self.report.under_way = Some(states.iter().map(|(name, _)| name.clone()).collect());
+            self.report.pause_until = Some(now.plus_ms(REPORT_PAUSE_MS));
             effects.push(Effect::Report(states));
         }
     }

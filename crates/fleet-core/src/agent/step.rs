@@ -39,9 +39,11 @@ pub(super) fn next(order: Option<&Placement>, local: &Local, now: Timestamp) -> 
         return Step::WriteReceipt(receipt.clone());
     }
     let Some(order) = order else { return leave(local) };
-    // One that leaves and is to be stopped first has an order like any other that is to be loaded.
-    if order.leaving && !order.is_stop() {
-        return keep_running(local);
+    if order.is_leaving() {
+        return match order.is_stop() && local.is_live() {
+            true => Step::Run(Verb::Stop, Some(order.clone())),
+            false => keep_running(local),
+        };
     }
     let receipt = match &local.receipt {
         Some(receipt) if local.on_disk && receipt.hash == order.hash => receipt,
@@ -66,7 +68,7 @@ pub(super) fn next(order: Option<&Placement>, local: &Local, now: Timestamp) -> 
     }
 }
 
-/// The unit has another placement: what runs of it goes on, and nothing is started.
+/// The unit leaves: what runs of it goes on, and nothing is started. Its file may be any that it had, and is not fetched.
 ///
 /// What does not run any more is noted as never started, so that it is, should this machine get it back.
 fn keep_running(local: &Local) -> Step {

@@ -7,8 +7,9 @@ use expect_test::{Expect, expect};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
+use super::report::REPORT_PAUSE_MS;
 use super::*;
-use crate::model::{Generation, TargetState, UnitState};
+use crate::model::{Generation, Revision, TargetState, UnitState};
 use crate::unit::WhenIsolated;
 
 fn canonical(letter: &str) -> String {
@@ -32,7 +33,7 @@ fn name(text: &str) -> UnitName {
 /// `launched:1:0:A`: target, generation, restarts, file; at its end `:leaving` for an order on its way out, `:stop` for
 /// `WhenIsolated=stop`.
 fn placement(text: &str) -> Placement {
-    let (text, leaving) = text.strip_suffix(":leaving").map_or((text, false), |text| (text, true));
+    let (text, leaving) = text.strip_suffix(":leaving").map_or((text, None), |text| (text, Some(Revision(1))));
     let (text, when_isolated) = match text.strip_suffix(":stop") {
         Some(text) => (text, WhenIsolated::Stop),
         None => (text, WhenIsolated::Keep),
@@ -135,8 +136,11 @@ fn show(effect: &Effect) -> String {
         Effect::Report(states) => {
             let one = |(name, state): &(UnitName, Option<UnitState>)| match state {
                 None => format!("{}=gone", stem(name)),
-                Some(s) if s.error.is_empty() => format!("{}={}/{}:{}", stem(name), s.active, s.reached, s.done),
-                Some(s) => format!("{}={}/{}:{} ({})", stem(name), s.active, s.reached, s.done, s.error),
+                Some(s) => {
+                    let left = if s.left.is_some() { ":left" } else { "" };
+                    let error = if s.error.is_empty() { String::new() } else { format!(" ({})", s.error) };
+                    format!("{}={}/{}:{}{left}{error}", stem(name), s.active, s.reached, s.done)
+                }
             };
             format!("report {}", list(states.iter().map(one).collect()))
         }
@@ -154,6 +158,10 @@ fn check(script: &str, expected: Expect) {
         if let Some(at) = line.strip_prefix('@') {
             now = Timestamp(at.parse().expect("a time"));
             continue;
+        }
+        if line == "reported" {
+            // A report takes a while, here as long as the pause after it.
+            now = now.plus_ms(REPORT_PAUSE_MS);
         }
         writeln!(out, "{line}").expect("a string takes all");
         for effect in agent.handle(now, event(line)) {
@@ -185,11 +193,12 @@ fn a_pair_is_written_together_and_then_started() {
             wrote main side
                 start main
                 start side
-                wake 150
+                wake 200
             status main active
             ran main start done
                 receipt main=launched:1:0:A
                 report main=active/launched:1
+                wake 100
             ran side start done
                 receipt side=launched:2:0:B
         "#]],
@@ -284,12 +293,12 @@ fn what_is_leaving_goes_on_and_is_not_started() {
             placements a=launched:1:0:A:leaving b=launched:1:0:B:leaving c=launched:1:0:C:leaving
                 look
             looked a=active,launched:1:0:A b=inactive,loaded:1:0:B
-                report a=active/launched:1 b=inactive/loaded:1
+                report a=active/launched:1 b=inactive/loaded:1:left c=inactive/inactive:0:left
             reported
             change a=-
                 stop a
             status a inactive
-                wake 150
+                wake 200
             ran a stop done
                 remove a
             removed a
@@ -324,20 +333,21 @@ fn what_is_leaving_stops_if_it_is_told_so() {
             reported
             change a=loaded:1:0:A:stop:leaving b=loaded:1:0:B:stop:leaving
                 stop a
-                receipt b=loaded:1:0:B
+                receipt b=loaded:0:0:B
+                report b=failed/launched:1:left
+                wake 100
             status a inactive
-                wake 150
             ran a stop done
-                receipt a=loaded:1:0:A
-                report a=inactive/launched:1
+                receipt a=loaded:0:0:A
             receipt a
             receipt b
             reported
-                report a=inactive/loaded:1 b=failed/loaded:1
+                report a=inactive/loaded:0:left b=failed/loaded:0:left
             change a=- b=-
                 guard needless
                 remove a b
             removed a b
+                wake 150
         "#]],
     );
 }
@@ -381,7 +391,9 @@ fn only_a_slow_start_is_told_on_the_way() {
             ran quick start done
                 receipt quick=launched:1:0:A
                 report quick=active/launched:1
+                wake 70
             reported
+                wake 150
             receipt quick
             tick
                 report slow=activating/loaded:0
@@ -458,6 +470,7 @@ fn a_socket_is_started_before_its_service() {
                 receipt x.socket=launched:2:0:B
                 start x
                 report x.socket=inactive/launched:2
+                wake 50
         "#]],
     );
 }
@@ -483,13 +496,15 @@ fn what_was_leaving_and_stays_after_all() {
             reported
             status a inactive
                 receipt a=loaded:0:0:A
-                report a=inactive/launched:1
+                report a=inactive/launched:1:left
             receipt a
+                wake 100
             reported
-                report a=inactive/loaded:0
+                report a=inactive/loaded:0:left
             change a=launched:1:0:A b=launched:1:0:B
                 start a
             status a active
+                wake 150
             ran a start done
                 receipt a=launched:1:0:A
         "#]],
@@ -505,7 +520,7 @@ fn no_start_without_a_guard() {
          ran k start done
          unguarded
          reported
-         @500
+         @550
          tick
          guarded anew
          status s active
@@ -525,6 +540,7 @@ fn no_start_without_a_guard() {
             ran k start done
                 receipt k=launched:1:0:B
                 report k=inactive/launched:1
+                wake 50
             unguarded
             reported
                 report s=inactive/loaded:0 (not started, because it may not run without fleet-guard.service: no lease)
@@ -560,7 +576,7 @@ fn what_a_guard_stopped_comes_back_with_the_next() {
          status s inactive
          reported
          unguarded
-         @500
+         @550
          tick
          guarded anew
          receipt s
@@ -578,9 +594,9 @@ fn what_a_guard_stopped_comes_back_with_the_next() {
             reported
             unguarded
                 report s=inactive/launched:1 (not started, because it may not run without fleet-guard.service: no lease)
-                wake 500
+                wake 600
             tick
-                guard needed
+                wake 600
             guarded anew
                 receipt s=loaded:0:0:A
             receipt s
@@ -631,7 +647,7 @@ fn other_content_is_stopped_by_the_old_file_then_written_then_started() {
             change a=launched:2:0:B
                 stop a
             status a deactivating
-                wake 150
+                wake 200
             change a=launched:3:0:B
             status a inactive
             ran a stop done
@@ -666,6 +682,7 @@ fn a_unit_destroyed_and_submitted_again_during_a_slow_stop_runs_in_the_end() {
             change a=-
                 stop a
             status a deactivating
+                wake 50
             change a=launched:9:0:A
             status a inactive
             ran a stop done
@@ -705,6 +722,7 @@ fn restart_start_again_and_back_to_loaded() {
                 receipt a=launched:2:0:A
                 report a=failed/launched:2 (the start job ended with `failed`)
             receipt a
+                wake 100
             change a=launched:2:1:A
                 restart a
             ran a restart done
@@ -731,7 +749,7 @@ fn one_bad_unit_hurts_one_unit() {
          wrote bad full=no_space good
          ran bad start refused
          ran good start done
-         @500
+         @550
          tick
          wrote full
          reported",
@@ -747,7 +765,7 @@ fn one_bad_unit_hurts_one_unit() {
                 start bad
                 start good
                 report full=inactive/inactive:0 (no_space)
-                wake 150
+                wake 100
             ran bad start refused
             ran good start done
                 receipt good=launched:1:0:C
@@ -775,7 +793,7 @@ fn a_lost_connection_is_followed_by_a_new_look_and_nothing_else() {
          status a active
          looked a=active,launched:1:0:A
          ran a restart lost
-         @500
+         @550
          tick",
         expect![[r#"
             placements a=launched:1:0:A
@@ -790,10 +808,10 @@ fn a_lost_connection_is_followed_by_a_new_look_and_nothing_else() {
             status a active
             looked a=active,launched:1:0:A
                 restart a
-                wake 150
+                wake 200
             ran a restart lost
                 report a=active/launched:1 (connection lost)
-                wake 500
+                wake 550
             tick
                 restart a
         "#]],
@@ -896,7 +914,7 @@ fn random_placement(rng: &mut StdRng, generation: u64) -> Placement {
         generation: Generation(generation),
         restarts: 0,
         when_isolated: WhenIsolated::Keep,
-        leaving: false,
+        leaving: None,
     }
 }
 

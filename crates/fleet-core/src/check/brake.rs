@@ -12,7 +12,7 @@ pub fn brake(cluster: &Cluster, config: &EngineConfig) -> BTreeSet<MachineId> {
     for (id, orders) in &cluster.placements {
         let has_units = orders.iter().any(|(name, order)| {
             let is_wanted = super::rules::wanted(cluster, name).is_some();
-            !order.leaving && is_wanted && is_ordinary(cluster, name)
+            !order.is_leaving() && is_wanted && is_ordinary(cluster, name)
         });
         let absence = cluster.absent.get(id).copied().unwrap_or_default();
         let is_expected_back = matches!(absence, Absence::Held | Absence::StopHeld);

@@ -47,7 +47,7 @@ fn belong_together(cluster: &Cluster, a: &PlacementWrite, b: &PlacementWrite) ->
     if a.machine() != b.machine() {
         return false;
     }
-    if a.is_put() == b.is_put() {
+    if a.places() == b.places() {
         return tied(cluster, a.name(), b.name());
     }
     let keeps_off = |owner, other: &UnitName| {
@@ -60,8 +60,7 @@ fn belong_together(cluster: &Cluster, a: &PlacementWrite, b: &PlacementWrite) ->
 }
 
 fn write_key(write: &PlacementWrite) -> (bool, bool, &UnitName, &MachineId) {
-    let comes = matches!(write, PlacementWrite::Put { placement, .. } if !placement.leaving);
-    (write.is_put(), comes, write.name(), write.machine())
+    (write.is_put(), write.places(), write.name(), write.machine())
 }
 
 fn group_key(group: &PlanGroup) -> (bool, Option<(&UnitName, &MachineId)>) {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::rules::{
-    conflict, drain_of, fits_alone, is_done, is_open, is_ordinary, is_released, is_stopping, is_up, keeps, order,
-    wanted,
+    conflict, drain_of, fits_alone, is_done, is_leaving_needed, is_open, is_ordinary, is_released, is_stopping, order,
+    wanted, wanted_once,
 };
 use crate::model::{Absence, Cluster, MachineId, Placement};
 use crate::unit::UnitName;
@@ -79,7 +79,7 @@ pub fn invariants(cluster: &Cluster) -> Vec<Violation> {
     let mut placed_on: BTreeMap<&UnitName, &MachineId> = BTreeMap::new();
     for (machine, units) in &cluster.placements {
         for (unit, placement) in units {
-            if !placement.leaving
+            if !placement.is_leaving()
                 && let Some(first) = placed_on.insert(unit, machine)
                 && is_ordinary(cluster, unit)
             {
@@ -91,45 +91,45 @@ pub fn invariants(cluster: &Cluster) -> Vec<Violation> {
     for (machine, units) in &cluster.placements {
         for (unit, placement) in units {
             let (unit, machine) = (unit.clone(), machine.clone());
-            let Some(definition) = wanted(cluster, &unit) else {
-                found.push(Violation::NotWanted { unit, machine });
-                continue;
-            };
             if cluster.absence(&machine) == Some(Absence::GivenUp) {
                 found.push(Violation::MachineGivenUp { unit, machine });
                 continue;
             }
+            let new = placed_on.get(&unit).copied();
+            if placement.is_leaving() && !is_leaving_needed(cluster, &unit, (&machine, placement), new) {
+                found.push(Violation::LeavingInVain { unit, machine });
+                continue;
+            }
+            let Some(definition) = wanted(cluster, &unit) else {
+                if !placement.is_leaving() {
+                    found.push(Violation::NotWanted { unit, machine });
+                }
+                continue;
+            };
             if let Some(host) = cluster.machines.get(&machine) {
-                // Two that are leaving ran there together before, whatever their files say by now.
+                // Two that are leaving ran there together before, whatever their files say by now; so may one that stays
+                // and one that is being stopped.
                 let meets = |(other, order): &(&UnitName, &Placement)| {
-                    unit < **other && !(placement.leaving && order.leaving) && conflict(cluster, &unit, other)
+                    let are_leaving = placement.is_leaving() && order.is_leaving();
+                    let is_stop = placement.is_stop() || order.is_stop();
+                    unit < **other && !are_leaving && !is_stop && conflict(cluster, &unit, other)
                 };
                 for (with, _) in units.iter().filter(meets) {
                     let (unit, with, machine) = (unit.clone(), with.clone(), machine.clone());
                     found.push(Violation::Conflict { unit, with, machine });
                 }
-                if !placement.leaving && !fits_alone(&definition.requirements, &machine, host) {
+                if !placement.is_leaving() && !fits_alone(&definition.requirements, &machine, host) {
                     found.push(Violation::DoesNotFit { unit: unit.clone(), machine: machine.clone() });
                 }
                 let missing = |peer: &&UnitName| is_ordinary(cluster, &unit) && !is_placed(units, peer);
                 for peer in definition.requirements.machine_of.iter().filter(missing) {
-                    if !placement.leaving {
+                    if !placement.is_leaving() {
                         let (unit, peer, machine) = (unit.clone(), peer.clone(), machine.clone());
                         found.push(Violation::PeerMissing { unit, peer, machine });
                     }
                 }
             }
-            let is_needed = || {
-                let new = placed_on.get(&unit);
-                is_ordinary(cluster, &unit)
-                    && match keeps(cluster, &unit) {
-                        true => !new.is_some_and(|new| is_up(cluster, &unit, new)),
-                        false => is_stopping(cluster, &unit, &machine, placement),
-                    }
-            };
-            if placement.leaving && !is_needed() {
-                found.push(Violation::LeavingInVain { unit, machine });
-            } else if !placement.leaving && *placement != order(definition) {
+            if !placement.is_leaving() && *placement != order(definition) {
                 found.push(Violation::StaleOrder { unit, machine });
             }
         }
@@ -140,13 +140,18 @@ pub fn invariants(cluster: &Cluster) -> Vec<Violation> {
 
 /// Whether the unit is among them, and not on its way out.
 fn is_placed(units: &BTreeMap<UnitName, Placement>, name: &UnitName) -> bool {
-    units.get(name).is_some_and(|placement| !placement.leaving)
+    units.get(name).is_some_and(|placement| !placement.is_leaving())
 }
 
 /// Whether something is on its way from that machine to another.
 fn is_leaving_some(cluster: &Cluster, id: &MachineId, placed_on: &BTreeMap<&UnitName, &MachineId>) -> bool {
     let is_done_elsewhere = |name: &UnitName| placed_on.get(name).is_some_and(|new| is_done(cluster, name, new));
-    cluster.placements.get(id).into_iter().flatten().any(|(name, order)| order.leaving && !is_done_elsewhere(name))
+    cluster
+        .placements
+        .get(id)
+        .into_iter()
+        .flatten()
+        .any(|(name, order)| order.is_leaving() && wanted_once(cluster, name) && !is_done_elsewhere(name))
 }
 
 /// Global units that are missing somewhere, and ordinary ones that wait though they could be placed by themselves.
@@ -185,8 +190,9 @@ fn missing_placements(cluster: &Cluster, placed_on: &BTreeMap<&UnitName, &Machin
         for (id, machine) in cluster.machines.iter().filter(|(_, machine)| is_open(machine)) {
             let here = cluster.placements.get(id).unwrap_or(&no_units);
             let taken = is_placed(here, name)
+                || (!ordinary && here.contains_key(name))
                 || here.iter().any(|(other, order)| {
-                    conflict(cluster, name, other) || (ordinary && !order.leaving && replaced(other))
+                    conflict(cluster, name, other) || (ordinary && !order.is_leaving() && replaced(other))
                 });
             if fits_alone(requires, id, machine) && !taken {
                 let (unit, machine) = (name.clone(), id.clone());

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::diff::diff;
 use super::rules::{
-    conflict, drain_of, fits_alone, is_done, is_open, is_ordinary, is_released, is_stopping, is_up, keeps, order,
-    replaces, requirements, tied, wanted,
+    conflict, drain_of, fits_alone, is_done, is_leaving_needed, is_open, is_ordinary, is_released, is_stopping, keeps,
+    order, replaces, requirements, stops_first, tied, wanted, wanted_once,
 };
 use crate::engine::Plan;
 use crate::model::{Absence, Cluster, MachineId, Placement, TargetState};
@@ -47,8 +47,9 @@ fn single_placements(cluster: &Cluster) -> Placements {
         }
     }
     let names: BTreeSet<UnitName> = placed.values().flat_map(|units| units.keys().cloned()).collect();
-    for name in names.iter().filter(|name| is_ordinary(cluster, name)) {
-        let staying = |units: &BTreeMap<UnitName, Placement>| units.get(name).filter(|order| !order.leaving).cloned();
+    for name in names.iter().filter(|name| wanted_once(cluster, name)) {
+        let staying =
+            |units: &BTreeMap<UnitName, Placement>| units.get(name).filter(|order| !order.is_leaving()).cloned();
         let best = placed
             .iter()
             .filter_map(|(id, units)| Some((staying(units)?.generation, cluster.machines.contains_key(id), id)))
@@ -68,12 +69,8 @@ impl Planner<'_> {
     fn end_leaving(&mut self) {
         let mut ended = Vec::new();
         for (id, units) in &self.placed {
-            for (name, order) in units.iter().filter(|(_, order)| order.leaving) {
-                let is_needed = match keeps(self.cluster, name) {
-                    true => !self.machine_of(name).is_some_and(|new| is_up(self.cluster, name, &new)),
-                    false => is_stopping(self.cluster, name, id, order),
-                };
-                if !is_needed || wanted(self.cluster, name).is_none() || !is_ordinary(self.cluster, name) {
+            for (name, order) in units.iter().filter(|(_, order)| order.is_leaving()) {
+                if !is_leaving_needed(self.cluster, name, (id, order), self.machine_of(name).as_ref()) {
                     ended.push((id.clone(), name.clone()));
                 }
             }
@@ -87,19 +84,29 @@ impl Planner<'_> {
     fn settle_machines(&mut self) {
         let ids: Vec<MachineId> = self.placed.keys().cloned().collect();
         for id in ids {
-            let settled = match self.cluster.machines.contains_key(&id) {
+            let mut settled = match self.cluster.machines.contains_key(&id) {
                 true => self.settled(&id),
                 false => self.held(&id),
             };
+            for (name, order) in &self.placed[&id] {
+                if !settled.contains_key(name) && stops_first(self.cluster, &id, order) {
+                    settled.insert(name.clone(), self.stop_order(order));
+                }
+            }
             self.placed.insert(id, settled);
         }
     }
 
-    /// What an absent machine has and somebody wants, whatever else has become of it.
+    /// The order to stop what leaves a machine.
+    fn stop_order(&self, order: &Placement) -> Placement {
+        Placement { leaving: Some(self.cluster.revision), target: TargetState::Loaded, ..order.clone() }
+    }
+
+    /// What an absent machine has and somebody wants, or what leaves it, whatever else has become of it.
     fn held(&self, id: &MachineId) -> BTreeMap<UnitName, Placement> {
         let renewed = |(name, old): (&UnitName, &Placement)| {
-            let unit = wanted(self.cluster, name)?;
-            Some((name.clone(), if old.leaving { old.clone() } else { order(unit) }))
+            let renewed = if old.is_leaving() { old.clone() } else { order(wanted(self.cluster, name)?) };
+            Some((name.clone(), renewed))
         };
         self.placed[id].iter().filter_map(renewed).collect()
     }
@@ -108,7 +115,10 @@ impl Planner<'_> {
         let cluster = self.cluster;
         let here = &self.placed[id];
         let machine = &cluster.machines[id];
-        let leaving: Vec<&UnitName> = here.iter().filter(|(_, order)| order.leaving).map(|(name, _)| name).collect();
+        let leaving: Vec<&UnitName> =
+            here.iter().filter(|(_, order)| order.is_leaving()).map(|(name, _)| name).collect();
+        // What is being stopped keeps others out, but drives nobody away.
+        let hinders = |other: &UnitName, name: &UnitName| !here[other].is_stop() || !here.contains_key(name);
         let fits = |name: &UnitName| {
             wanted(cluster, name).is_some_and(|unit| fits_alone(&unit.requirements, id, machine))
                 && !leaving.contains(&name)
@@ -132,7 +142,8 @@ impl Planner<'_> {
         loop {
             let mut kept: Vec<&UnitName> = Vec::new();
             for name in candidates.iter().chain(&globals) {
-                if !kept.iter().chain(&leaving).any(|other| conflict(cluster, name, other)) {
+                let there = kept.iter().chain(leaving.iter().filter(|other| hinders(other, name)));
+                if !there.copied().any(|other| conflict(cluster, name, other)) {
                     kept.push(name);
                 }
             }
@@ -181,11 +192,17 @@ impl Planner<'_> {
                         && requires.machine_of.iter().all(|peer| group.contains(peer) || self.is_on(to, peer))
                         && !here.iter().any(|(other, order)| {
                             let pushes = replaces(self.cluster, name, other) || replaces(self.cluster, other, name);
-                            conflict(self.cluster, name, other) || (pushes && !order.leaving)
+                            conflict(self.cluster, name, other) || (pushes && !order.is_leaving())
                         })
                 })
         };
         let Some(to) = self.by_load().into_iter().find(fits) else { return false };
+        let orders = || group.iter().map(|name| &self.placed[from][name]);
+        if orders().any(|order| stops_first(self.cluster, from, order)) {
+            // All of it leaves, and is placed when what may not run twice has stopped.
+            group.iter().for_each(|name| self.leave(name));
+            return true;
+        }
         for name in group {
             let placement = self.placed.get_mut(from).and_then(|units| units.remove(name)).expect("it is placed there");
             self.placed.get_mut(&to).expect("a present machine").insert(name.clone(), placement);
@@ -199,7 +216,7 @@ impl Planner<'_> {
             .cluster
             .units
             .keys()
-            .filter(|name| wanted(self.cluster, name).is_some() && is_ordinary(self.cluster, name))
+            .filter(|name| wanted_once(self.cluster, name))
             .filter(|name| self.machine_of(name).is_none_or(|id| is_released(self.cluster, name, &id)))
             .collect();
         while let Some(first) = waiting.pop_first() {
@@ -230,10 +247,9 @@ impl Planner<'_> {
         self.placed.iter().any(stops)
     }
 
-    /// Whether the unit may not run twice, and its machine is there to stop it before it is placed elsewhere.
+    /// Whether the unit may not run twice and is placed where it may run still.
     fn must_stop_first(&self, name: &UnitName) -> bool {
-        let is_present = |id: MachineId| self.cluster.machines.contains_key(&id);
-        !keeps(self.cluster, name) && self.machine_of(name).is_some_and(is_present)
+        self.machine_of(name).is_some_and(|id| stops_first(self.cluster, &id, &self.placed[&id][name]))
     }
 
     /// Whether each drained machine that has some of the group lets so many more go, or has none on its way.
@@ -243,7 +259,8 @@ impl Planner<'_> {
             let n_to_go = group.iter().filter(|name| self.is_on(id, name)).count();
             let is_done_elsewhere =
                 |name: &UnitName| self.machine_of(name).is_some_and(|new| is_done(self.cluster, name, &new));
-            let n_on_the_way = units.iter().filter(|(name, order)| order.leaving && !is_done_elsewhere(name)).count();
+            let is_on_the_way = |name: &UnitName| wanted_once(self.cluster, name) && !is_done_elsewhere(name);
+            let n_on_the_way = units.iter().filter(|(name, order)| order.is_leaving() && is_on_the_way(name)).count();
             n_to_go == 0 || n_on_the_way == 0 || n_on_the_way + n_to_go <= drain.max_at_once as usize
         })
     }
@@ -252,7 +269,7 @@ impl Planner<'_> {
     fn with_group(&self, group: &BTreeSet<&UnitName>, id: &MachineId) -> Option<Placements> {
         let cluster = self.cluster;
         let takes = |name: &UnitName, other: &UnitName, order: &Placement| {
-            !conflict(cluster, name, other) && (order.leaving || !replaces(cluster, other, name))
+            !conflict(cluster, name, other) && (order.is_leaving() || !replaces(cluster, other, name))
         };
         let able = is_open(&cluster.machines[id])
             && group.iter().all(|name| {
@@ -288,16 +305,18 @@ impl Planner<'_> {
     /// The unit gets another placement: the old order stays as a leaving one if a copy shall run all the time, or until
     /// what may not run twice has stopped.
     fn leave(&mut self, name: &UnitName) {
-        let must_stop_first = self.must_stop_first(name);
-        let Some(units) = self.machine_of(name).and_then(|old| self.placed.get_mut(&old)) else { return };
-        let order = units.get_mut(name).expect("it is placed there");
-        if keeps(self.cluster, name) {
-            order.leaving = true;
-        } else if must_stop_first {
-            (order.leaving, order.target) = (true, TargetState::Loaded);
+        let Some(id) = self.machine_of(name) else { return };
+        let order = &self.placed[&id][name];
+        let left = if keeps(self.cluster, name) {
+            Some(Placement { leaving: Some(self.cluster.revision), ..order.clone() })
         } else {
-            units.remove(name);
-        }
+            stops_first(self.cluster, &id, order).then(|| self.stop_order(order))
+        };
+        let units = self.placed.get_mut(&id).expect("it is placed there");
+        match left {
+            Some(order) => units.insert(name.clone(), order),
+            None => units.remove(name),
+        };
     }
 
     /// The ordinary units on that machine that are bound to `name` by `MachineOf`, through any number of steps.
@@ -325,7 +344,7 @@ impl Planner<'_> {
 
     /// Whether the unit is placed on that machine; a leaving order is no placement.
     fn is_on(&self, id: &MachineId, name: &UnitName) -> bool {
-        self.placed[id].get(name).is_some_and(|order| !order.leaving)
+        self.placed[id].get(name).is_some_and(|order| !order.is_leaving())
     }
 
     /// The present machines, least loaded first, then by ID.

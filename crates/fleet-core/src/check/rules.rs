@@ -19,6 +19,11 @@ pub(super) fn is_ordinary(cluster: &Cluster, name: &UnitName) -> bool {
     !requirements(cluster, name).is_some_and(|requires| requires.global)
 }
 
+/// Whether the unit is to be on exactly one machine.
+pub(super) fn wanted_once(cluster: &Cluster, name: &UnitName) -> bool {
+    wanted(cluster, name).is_some() && is_ordinary(cluster, name)
+}
+
 /// What the unit requires of the machine itself, whatever else is there.
 pub(super) fn fits_alone(requires: &Requirements, id: &MachineId, machine: &Machine) -> bool {
     let metadata_met = requires
@@ -93,14 +98,32 @@ pub(super) fn is_up(cluster: &Cluster, name: &UnitName, id: &MachineId) -> bool 
     is_done(cluster, name, id) && cluster.report(id, name).is_some_and(|report| report.is_up)
 }
 
-/// Whether the order told the machine to stop the unit, which may not run twice, and it may run there still.
+/// Whether the order told the machine to stop what may not run twice, and it may run there still.
 pub(super) fn is_stopping(cluster: &Cluster, name: &UnitName, id: &MachineId, order: &Placement) -> bool {
-    let has_stopped = match cluster.absence(id) {
-        None => cluster.report(id, name).is_some_and(|report| report.is_stopped && order.generation <= report.done),
-        Some(Absence::Held | Absence::StopHeld) => false,
-        Some(Absence::Gone | Absence::GivenUp) => true,
-    };
-    order.leaving && order.target == TargetState::Loaded && !keeps(cluster, name) && !has_stopped
+    order.is_stop() && stops_first(cluster, id, order) && !has_left(cluster, name, id, order)
+}
+
+/// Whether the machine, which is present, has said that the unit left it by that order.
+pub(super) fn has_left(cluster: &Cluster, name: &UnitName, id: &MachineId, order: &Placement) -> bool {
+    cluster.machines.contains_key(id) && cluster.report(id, name).is_some_and(|report| report.has_left(order))
+}
+
+/// Whether the order is about what may not run twice, and that may run there until the machine says otherwise.
+pub(super) fn stops_first(cluster: &Cluster, id: &MachineId, order: &Placement) -> bool {
+    let has_stopped = matches!(cluster.absence(id), Some(Absence::Gone | Absence::GivenUp));
+    order.when_isolated == WhenIsolated::Stop && !has_stopped
+}
+
+/// Whether what leaves that machine is needed there: it stops, or protects a unit that is up nowhere else.
+pub(super) fn is_leaving_needed(
+    cluster: &Cluster,
+    name: &UnitName,
+    (id, order): (&MachineId, &Placement),
+    placed_on: Option<&MachineId>,
+) -> bool {
+    let is_up = placed_on.is_some_and(|new| is_up(cluster, name, new));
+    let protects = wanted_once(cluster, name) && keeps(cluster, name) && !is_up && !has_left(cluster, name, id, order);
+    is_stopping(cluster, name, id, order) || protects
 }
 
 /// The order that carries out what is wanted of the unit now.
@@ -111,7 +134,7 @@ pub(super) fn order(unit: &Unit) -> Placement {
         generation: unit.generation,
         restarts: unit.restarts,
         when_isolated: unit.requirements.when_isolated,
-        leaving: false,
+        leaving: None,
     }
 }
 

@@ -13,12 +13,9 @@ pub enum Event {
     /// Of [`Cluster::absent`] only who is given up counts. Since when the others are absent a look cannot tell, so for
     /// them the grace begins with it; unless the engine asked for the look because of [`Event::NotWritten`]. A brake that
     /// an earlier engine has pulled is on.
-    Snapshot {
-        /// The revision at which the look was taken. [`Event::Changed`] goes on after it.
-        revision: Revision,
-        /// What was there.
-        cluster: Cluster,
-    },
+    ///
+    /// [`Event::Changed`] goes on after its revision.
+    Snapshot(Cluster),
     /// Changes in the store, in the order in which they were made.
     Changed {
         /// The newest revision in the batch. A batch holds whole revisions, never a part of one; one that is not newer

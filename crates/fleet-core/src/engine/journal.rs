@@ -20,6 +20,8 @@ struct Write {
     unit: Slot,
     machine: Slot,
     is_put: bool,
+    /// It places the unit there; otherwise the unit goes, or leaves.
+    comes: bool,
 }
 
 impl Journal {
@@ -37,7 +39,8 @@ impl Journal {
         self.entries.dedup_by_key(|(unit, machine, _)| (*unit, *machine));
         let changed = self.entries.iter().filter_map(|(unit, machine, before)| {
             let now = picture.machines[*machine].units.get(unit);
-            (now != before.as_ref()).then_some(Write { unit: *unit, machine: *machine, is_put: now.is_some() })
+            let (is_put, comes) = (now.is_some(), now.is_some_and(|order| !order.is_leaving()));
+            (now != before.as_ref()).then_some(Write { unit: *unit, machine: *machine, is_put, comes })
         });
         let writes: Vec<Write> = changed.collect();
         let mut ties = Ties::new(writes.len());
@@ -65,23 +68,23 @@ fn tie_moves(picture: &Picture, writes: &[Write], ties: &mut Ties) {
 
 /// A unit that comes to a machine, and one that goes because the two cannot be there together.
 fn tie_exchanges(picture: &Picture, writes: &[Write], ties: &mut Ties) {
-    let mut deletes: BTreeMap<Slot, Vec<usize>> = BTreeMap::new();
-    for (idx, write) in writes.iter().enumerate().filter(|(_, write)| !write.is_put) {
-        deletes.entry(write.machine).or_default().push(idx);
+    let mut going: BTreeMap<Slot, Vec<usize>> = BTreeMap::new();
+    for (idx, write) in writes.iter().enumerate().filter(|(_, write)| !write.comes) {
+        going.entry(write.machine).or_default().push(idx);
     }
-    if deletes.is_empty() {
+    if going.is_empty() {
         return;
     }
-    for (put, write) in writes.iter().enumerate().filter(|(_, write)| write.is_put) {
+    for (coming, write) in writes.iter().enumerate().filter(|(_, write)| write.comes) {
         let comes = &picture.units[write.unit].marks;
-        for &delete in deletes.get(&write.machine).into_iter().flatten() {
-            let goes = &picture.units[writes[delete].unit].marks;
+        for &gone in going.get(&write.machine).into_iter().flatten() {
+            let goes = &picture.units[writes[gone].unit].marks;
             let keeps_off = goes.matched_by(&comes.conflicts)
                 || goes.matched_by(&comes.replaces)
                 || comes.matched_by(&goes.conflicts)
                 || comes.matched_by(&goes.replaces);
             if keeps_off {
-                ties.join(put, delete);
+                ties.join(coming, gone);
             }
         }
     }
@@ -98,7 +101,7 @@ fn tie_peers(picture: &Picture, writes: &[Write], ties: &mut Ties) {
     for (idx, write) in writes.iter().enumerate() {
         for &peer in &picture.units[write.unit].peers {
             if let Some(&peer_idx) = by_place.get(&(peer, write.machine))
-                && writes[peer_idx].is_put == write.is_put
+                && writes[peer_idx].comes == write.comes
             {
                 ties.join(idx, peer_idx);
             }

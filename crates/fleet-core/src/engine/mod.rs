@@ -50,8 +50,6 @@ pub const ECHO_WAIT_MS: u64 = 5_000;
 pub struct Engine {
     picture: Picture,
     losses: Losses,
-    /// The newest revision that the picture has taken in.
-    seen: Revision,
     state: State,
     /// The moment that was asked for last, and has not come.
     wake: Option<Timestamp>,
@@ -115,13 +113,12 @@ impl Engine {
 
     fn take_in(&mut self, now: Timestamp, event: Event) -> Vec<Effect> {
         match event {
-            Event::Snapshot { revision, cluster } => {
+            Event::Snapshot(cluster) => {
                 let keeps_clocks = matches!(self.state, State::Blind { keeps_clocks: true });
                 let given_up = cluster.absent.iter().filter(|(_, absence)| **absence == Absence::GivenUp);
                 let given_up = given_up.map(|(id, _)| id.clone()).collect();
                 self.losses.start_anew(given_up, cluster.brake.clone(), keeps_clocks);
                 self.picture = Picture::of(cluster);
-                self.seen = revision;
                 if matches!(self.state, State::Blind { .. }) {
                     self.state = State::Watching;
                 }
@@ -132,7 +129,7 @@ impl Engine {
                         self.losses.came_back(id);
                     }
                 }
-                if matches!(self.state, State::Blind { .. }) || revision <= self.seen {
+                if matches!(self.state, State::Blind { .. }) || revision <= self.picture.revision {
                     return Vec::new();
                 }
                 for delta in deltas {
@@ -142,7 +139,7 @@ impl Engine {
                         other => self.picture.apply(other),
                     }
                 }
-                self.seen = revision;
+                self.picture.revision = revision;
             }
             Event::Written { revision } => {
                 if self.state == State::Writing {
@@ -172,7 +169,7 @@ impl Engine {
     fn plan(&mut self, effects: &mut Vec<Effect>) {
         match self.state {
             State::Blind { .. } | State::Writing => return,
-            State::AwaitingEcho { revision, .. } if self.seen < revision => return,
+            State::AwaitingEcho { revision, .. } if self.picture.revision < revision => return,
             State::Watching | State::AwaitingEcho { .. } => (),
         }
         let plan = Plan { brake: self.losses.plan_brake(), ..self.picture.plan() };
@@ -186,7 +183,6 @@ impl Engine {
 
     fn look_again(&mut self, keeps_clocks: bool) -> Vec<Effect> {
         self.picture = Picture::default();
-        self.seen = Revision::default();
         self.state = State::Blind { keeps_clocks };
         vec![Effect::Resync]
     }

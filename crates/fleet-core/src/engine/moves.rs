@@ -8,13 +8,12 @@ use crate::model::Placement;
 use crate::schedule::fits_alone;
 use crate::unit::UnitName;
 
-/// A group that went from one machine to another.
+/// A group that went from one machine to another, or begins to.
 pub(super) struct Move {
     from: Slot,
-    to: Slot,
     units: Vec<Slot>,
-    /// Leaving orders that were there for some of them.
-    overwritten: Vec<(Slot, Placement)>,
+    /// What was ordered about them on the two machines.
+    before: Vec<(Slot, Slot, Option<Placement>)>,
 }
 
 impl Picture {
@@ -109,28 +108,32 @@ impl Picture {
         found
     }
 
-    /// Moves the group to the least loaded other machine that fits it, if there is one.
+    /// Moves the group to the least loaded other machine that fits it, if there is one. If some of it may not run twice,
+    /// all of it leaves, and is placed when that has stopped.
     pub(super) fn move_away(&mut self, from: Slot, group: BTreeSet<Slot>) -> Option<Move> {
         let to = self.candidates(&group).find(|&to| to != from && self.takes(to, &group))?;
-        let there = &self.machines[to].units;
-        let overwritten = group.iter().filter_map(|unit| Some((*unit, there.get(unit)?.clone()))).collect();
-        let moved = Move { from, to, units: group.into_iter().collect(), overwritten };
-        self.carry(&moved.units, from, to);
-        Some(moved)
+        let order = |unit: Slot, machine: Slot| (unit, machine, self.machines[machine].units.get(&unit).cloned());
+        let before = group.iter().flat_map(|&unit| [order(unit, from), order(unit, to)]).collect();
+        let must_stop_first = group.iter().any(|&unit| self.stops_first(unit, from));
+        for &unit in &group {
+            if must_stop_first {
+                self.leave(unit, from);
+            } else {
+                let order = self.unplace(unit, from);
+                self.place(unit, to, order);
+            }
+        }
+        Some(Move { from, units: group.into_iter().collect(), before })
     }
 
     /// Takes a move back.
     pub(super) fn undo_move(&mut self, moved: &Move) {
-        self.carry(&moved.units, moved.to, moved.from);
-        for (unit, order) in &moved.overwritten {
-            self.place(*unit, moved.to, order.clone());
-        }
-    }
-
-    fn carry(&mut self, units: &[Slot], from: Slot, to: Slot) {
-        for &unit in units {
-            let order: Placement = self.unplace(unit, from);
-            self.place(unit, to, order);
+        for (unit, machine, before) in &moved.before {
+            if let Some(order) = before {
+                self.place(*unit, *machine, order.clone());
+            } else if self.machines[*machine].units.contains_key(unit) {
+                self.unplace(*unit, *machine);
+            }
         }
     }
 

@@ -12,7 +12,7 @@ use super::load::{LoadIndex, Rank};
 use super::patterns::{Crowd, Marks, Patterns};
 use super::slots::{Slot, Slots};
 use super::{Delta, PlacementWrite};
-use crate::model::{Absence, Cluster, Machine, MachineId, Placement, Report, TargetState, Unit};
+use crate::model::{Absence, Cluster, Machine, MachineId, Placement, Report, Revision, TargetState, Unit};
 use crate::schedule::fits_alone;
 use crate::unit::{Form, Glob, Requirements, UnitName, WhenIsolated};
 
@@ -22,6 +22,8 @@ const LABEL_GAP: u64 = 1 << 32;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Picture {
+    /// The newest revision that is taken in.
+    pub(super) revision: Revision,
     pub(super) units: Slots<UnitRow>,
     pub(super) unit_slots: BTreeMap<UnitName, Slot>,
     pub(super) machines: Slots<MachineRow>,
@@ -113,7 +115,7 @@ impl UnitRow {
         let unit = self.unit.as_ref().expect("only units that are wanted are placed");
         let Unit { hash, target, generation, restarts, .. } = *unit;
         let when_isolated = unit.requirements.when_isolated;
-        Placement { hash, target, generation, restarts, when_isolated, leaving: false }
+        Placement { hash, target, generation, restarts, when_isolated, leaving: None }
     }
 
     /// Whether at least one copy of it shall run, rather than at most one.
@@ -155,7 +157,7 @@ impl MachineRow {
 impl Picture {
     /// The picture of a full look, with everything to be looked at.
     pub(super) fn of(cluster: Cluster) -> Picture {
-        let mut picture = Picture { reports: cluster.reports, ..Picture::default() };
+        let mut picture = Picture { revision: cluster.revision, reports: cluster.reports, ..Picture::default() };
         for (id, machine) in cluster.machines {
             picture.put_machine(id, machine);
         }
@@ -478,7 +480,7 @@ impl Picture {
     pub(super) fn place(&mut self, unit: Slot, machine: Slot, placement: Placement) {
         let (row, host) = (&mut self.units[unit], &mut self.machines[machine]);
         let rank = host.rank(machine);
-        let (now_in, before_in) = match placement.leaving {
+        let (now_in, before_in) = match placement.is_leaving() {
             true => (&mut row.leaving, &mut row.on),
             false => (&mut row.on, &mut row.leaving),
         };
@@ -517,21 +519,31 @@ impl Picture {
         before
     }
 
-    /// The unit gets another placement: the old order stays as a leaving one if a copy shall run all the time, or, on a
-    /// machine that is present, until that has stopped what may not run twice.
+    /// The unit gets another placement: the old order stays as a leaving one if a copy shall run all the time, or until
+    /// what may not run twice has stopped.
     pub(super) fn leave(&mut self, unit: Slot, machine: Slot) {
         let host = &self.machines[machine];
-        let order = Placement { leaving: true, ..host.units[&unit].clone() };
         if self.units[unit].keeps() && host.absence != Absence::GivenUp {
+            let order = Placement { leaving: Some(self.revision), ..host.units[&unit].clone() };
             self.place(unit, machine, order);
-        } else if self.must_stop_first(unit) {
-            self.place(unit, machine, Placement { target: TargetState::Loaded, ..order });
         } else {
-            self.unplace(unit, machine);
-            self.dirty.gone_machines.insert(machine);
+            self.let_go(unit, machine);
         }
         // Should the new placement be up already, the next round takes the leaving order away.
         self.dirty.machines.insert(machine);
+    }
+
+    /// The unit goes from the machine: at once, or when it has stopped there, if it may not run twice.
+    pub(super) fn let_go(&mut self, unit: Slot, machine: Slot) {
+        if self.stops_first(unit, machine) {
+            let order = self.machines[machine].units[&unit].clone();
+            let order = Placement { leaving: Some(self.revision), target: TargetState::Loaded, ..order };
+            self.place(unit, machine, order);
+            self.dirty.units.insert(unit);
+            self.touch_neighbors(unit);
+        } else {
+            self.take_off(unit, machine);
+        }
     }
 
     /// The write that makes the store's placement equal to the picture's.

@@ -105,6 +105,6 @@ impl PlacementWrite {
 
     /// Whether this is a placement, and no leaving order.
     pub fn places(&self) -> bool {
-        matches!(self, PlacementWrite::Put { placement, .. } if !placement.leaving)
+        matches!(self, PlacementWrite::Put { placement, .. } if !placement.is_leaving())
     }
 }

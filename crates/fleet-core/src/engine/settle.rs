@@ -12,10 +12,10 @@ impl Picture {
     /// Takes off the machine what may not stay there and puts the global units on it that may.
     pub(super) fn settle(&mut self, machine: Slot) {
         let kept = self.kept(machine);
-        let goes = |(unit, order): (&Slot, &Placement)| (!order.leaving && !kept.contains(unit)).then_some(*unit);
+        let goes = |(unit, order): (&Slot, &Placement)| (!order.is_leaving() && !kept.contains(unit)).then_some(*unit);
         let gone: Vec<Slot> = self.machines[machine].units.iter().filter_map(goes).collect();
         for unit in gone {
-            self.take_off(unit, machine);
+            self.let_go(unit, machine);
         }
         for unit in kept {
             let order = self.units[unit].order();
@@ -29,10 +29,11 @@ impl Picture {
     pub(super) fn end_leaving(&mut self, machine: Slot) {
         let is_needed = |unit: Slot| {
             let row = &self.units[unit];
-            let is_needed = if row.keeps() { !self.is_up(unit) } else { self.is_stopping(unit, machine) };
-            row.kind == Kind::Ordinary && is_needed
+            // A copy that does not run any more protects nobody.
+            let protects = || row.keeps() && !self.is_up(unit) && !self.has_left(unit, machine);
+            self.is_stopping(unit, machine) || (row.kind == Kind::Ordinary && protects())
         };
-        let ends = |(unit, order): (&Slot, &Placement)| (order.leaving && !is_needed(*unit)).then_some(*unit);
+        let ends = |(unit, order): (&Slot, &Placement)| (order.is_leaving() && !is_needed(*unit)).then_some(*unit);
         let ended: Vec<Slot> = self.machines[machine].units.iter().filter_map(ends).collect();
         for unit in ended {
             self.take_off(unit, machine);
@@ -51,7 +52,7 @@ impl Picture {
     /// The units that are to be on the machine, of those that are there and of the global ones.
     fn kept(&self, machine: Slot) -> BTreeSet<Slot> {
         let host = &self.machines[machine];
-        let staying = || host.units.iter().filter(|(_, order)| !order.leaving).map(|(unit, _)| *unit);
+        let staying = || host.units.iter().filter(|(_, order)| !order.is_leaving()).map(|(unit, _)| *unit);
         let Some(present) = &host.machine else {
             // Of what is absent nothing is touched, but what nobody wants.
             return staying().filter(|unit| self.units[*unit].kind != Kind::Idle).collect();
@@ -63,22 +64,28 @@ impl Picture {
             let before = host.units.get(unit).map(|placement| placement.hash);
             (before != row.unit.as_ref().map(|unit| unit.hash), before.is_none(), &row.name)
         };
-        let mut leaving = Crowd::default();
-        for (unit, _) in host.units.iter().filter(|(_, order)| order.leaving) {
-            leaving.add(&self.units[*unit].marks);
+        // What is being stopped keeps others out, but drives nobody away.
+        let (mut leaving, mut stopping) = (Crowd::default(), Crowd::default());
+        for (unit, order) in host.units.iter().filter(|(_, order)| order.is_leaving()) {
+            let crowd = if order.is_stop() { &mut stopping } else { &mut leaving };
+            crowd.add(&self.units[*unit].marks);
         }
         let ordinary = staying().filter(|unit| self.units[*unit].kind == Kind::Ordinary);
         let mut candidates: Vec<Slot> = ordinary.filter(fits).collect();
         candidates.sort_by_key(turn);
         let mut globals: Vec<Slot> = self.globals.iter().copied().filter(fits).collect();
-        globals.retain(|unit| host.units.contains_key(unit) || present.is_open());
+        globals.retain(|unit| match host.units.get(unit) {
+            Some(order) => !order.is_leaving(),
+            None => present.is_open(),
+        });
         globals.sort_by_key(turn);
         loop {
             let mut crowd = leaving.clone();
             let mut kept = BTreeSet::new();
             for unit in candidates.iter().chain(&globals) {
                 let marks = &self.units[*unit].marks;
-                if !crowd.conflicts_with(marks) {
+                let is_new = || !host.units.contains_key(unit);
+                if !crowd.conflicts_with(marks) && !(is_new() && stopping.conflicts_with(marks)) {
                     crowd.add(marks);
                     kept.insert(*unit);
                 }

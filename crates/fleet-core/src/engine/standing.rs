@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use super::picture::{Kind, MachineRow, Picture};
 use super::slots::Slot;
 use crate::model::{Absence, Drain, MachineId, Placement, Report};
-use crate::unit::UnitName;
+use crate::unit::{UnitName, WhenIsolated};
 
 impl Picture {
     /// The machines that have orders and are not present, and whether ordinary units are placed on them.
     pub(super) fn absent_machines(&self) -> BTreeMap<MachineId, bool> {
-        let is_placed = |(unit, order): (&Slot, &Placement)| !order.leaving && self.units[*unit].kind == Kind::Ordinary;
+        let is_placed =
+            |(unit, order): (&Slot, &Placement)| !order.is_leaving() && self.units[*unit].kind == Kind::Ordinary;
         let absent = self.absent.iter().map(|&slot| &self.machines[slot]);
         absent.map(|host| (host.id.clone(), host.units.iter().any(is_placed))).collect()
     }
@@ -97,18 +98,25 @@ impl Picture {
         })
     }
 
-    /// Whether the unit, which may not run twice, must be taken to run on that machine still: it was told to stop there, and
-    /// has not said that it has; or the machine is absent and has not had the time for it.
+    /// Whether what may not run twice must be taken to run on that machine still, which was told to stop it: it has not said
+    /// that it has, or it is absent and has not had the time for it.
     pub(super) fn is_stopping(&self, unit: Slot, machine: Slot) -> bool {
         let host = &self.machines[machine];
-        let Some(order) = host.units.get(&unit).filter(|order| order.is_stop()) else { return false };
-        let has_stopped = |report: &Report| report.is_stopped && order.generation <= report.done;
-        !self.units[unit].keeps()
+        let Some(order) = host.units.get(&unit) else { return false };
+        order.is_stop()
+            && order.when_isolated == WhenIsolated::Stop
             && match host.absence {
-                _ if host.machine.is_some() => !self.report(unit, machine).is_some_and(has_stopped),
+                _ if host.machine.is_some() => !self.has_left(unit, machine),
                 Absence::Held | Absence::StopHeld => true,
                 Absence::Gone | Absence::GivenUp => false,
             }
+    }
+
+    /// Whether the machine, which is present, has said that the unit left it.
+    pub(super) fn has_left(&self, unit: Slot, machine: Slot) -> bool {
+        let host = &self.machines[machine];
+        let order = host.units.get(&unit).filter(|_| host.machine.is_some());
+        order.zip(self.report(unit, machine)).is_some_and(|(order, report)| report.has_left(order))
     }
 
     fn report(&self, unit: Slot, machine: Slot) -> Option<&Report> {
@@ -129,9 +137,15 @@ impl Picture {
         }
     }
 
-    /// Whether the unit may not run twice and is placed on a machine that is there to stop it.
+    /// Whether the unit may not run twice and is placed where it may run still.
     pub(super) fn must_stop_first(&self, unit: Slot) -> bool {
-        let row = &self.units[unit];
-        !row.keeps() && row.on.iter().any(|&machine| self.machines[machine].machine.is_some())
+        self.units[unit].on.iter().any(|&machine| self.stops_first(unit, machine))
+    }
+
+    /// Whether the machine's order is about what may not run twice, and nobody knows yet that it does not run there.
+    pub(super) fn stops_first(&self, unit: Slot, machine: Slot) -> bool {
+        let host = &self.machines[machine];
+        let may_run = host.machine.is_some() || host.absence < Absence::Gone;
+        may_run && host.units[&unit].when_isolated == WhenIsolated::Stop
     }
 }

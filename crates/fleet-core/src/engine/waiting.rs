@@ -179,7 +179,8 @@ impl Picture {
     /// not keep the others waiting.
     fn n_on_the_way(&self, machine: Slot) -> usize {
         let orders = self.machines[machine].units.iter();
-        orders.filter(|(unit, order)| order.leaving && !self.is_done(**unit)).count()
+        let is_wanted = |unit: Slot| self.units[unit].kind == Kind::Ordinary;
+        orders.filter(|(unit, order)| order.is_leaving() && is_wanted(**unit) && !self.is_done(**unit)).count()
     }
 
     /// Whether the group can be nowhere: two members conflict, or one waits for a unit that is on no machine.

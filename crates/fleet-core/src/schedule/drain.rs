@@ -27,20 +27,24 @@ pub enum DrainStep {
     Stuck(Explanation),
 }
 
-/// What is still on the machine and what becomes of it, if the machine is drained; nothing of units that nobody wants.
+/// What is still on the machine and what becomes of it, if the machine is drained; of units that nobody wants only what
+/// stops before somebody may want it again.
 ///
 /// Holds each unit that has not left yet against each machine and what is placed there.
 pub fn explain_drain(cluster: &Cluster, machine: &MachineId) -> BTreeMap<UnitName, DrainStep> {
     let look = Look::at(cluster);
     let mut steps = BTreeMap::new();
     for (name, order) in cluster.placements.get(machine).into_iter().flatten() {
+        if order.is_stop() && order.when_isolated == WhenIsolated::Stop {
+            steps.insert(name.clone(), DrainStep::Stopping);
+            continue;
+        }
         let Some(unit) = cluster.units.get(name).filter(|_| is_wanted(cluster, name)) else { continue };
-        let is_placed = |units: &BTreeMap<UnitName, Placement>| units.get(name).is_some_and(|order| !order.leaving);
+        let is_placed =
+            |units: &BTreeMap<UnitName, Placement>| units.get(name).is_some_and(|order| !order.is_leaving());
         let step = if unit.requirements.global {
             DrainStep::Global
-        } else if order.is_stop() && unit.requirements.when_isolated == WhenIsolated::Stop {
-            DrainStep::Stopping
-        } else if order.leaving {
+        } else if order.is_leaving() {
             let to = cluster.placements.iter().find(|(_, units)| is_placed(units)).map(|(id, _)| id.clone());
             let report = to.as_ref().and_then(|to| cluster.report(to, name));
             let failed = report.is_some_and(|report| unit.generation <= report.done && !report.is_up);

@@ -26,7 +26,7 @@ impl<'a> Look<'a> {
             if cluster.absence(machine) == Some(Absence::GivenUp) {
                 continue;
             }
-            for (name, _) in units.iter().filter(|(_, order)| !order.leaving) {
+            for (name, _) in units.iter().filter(|(_, order)| !order.is_leaving()) {
                 if cluster.units.get(name).is_some_and(is_ordinary) {
                     on.entry(name).or_insert(machine);
                 }
@@ -55,15 +55,13 @@ impl<'a> Look<'a> {
 
     /// The machine that is to stop the unit, which may not run twice, before it is placed elsewhere.
     pub(super) fn stopping_on(&self, name: &UnitName) -> Option<&'a MachineId> {
-        let keeps = self.cluster.units[name].requirements.when_isolated == WhenIsolated::Keep;
         let orders = self.cluster.placements.iter().filter_map(|(id, units)| Some((id, units.get(name)?)));
         let is_stopping = |(id, order): &(&MachineId, &Placement)| {
-            let report = self.cluster.report(id, name);
             let has_stopped = match self.cluster.absence(id) {
-                None => report.is_some_and(|report| report.is_stopped && order.generation <= report.done),
+                None => self.cluster.report(id, name).is_some_and(|report| report.has_left(order)),
                 Some(absence) => Absence::Gone <= absence,
             };
-            order.is_stop() && !keeps && !has_stopped
+            order.is_stop() && order.when_isolated == WhenIsolated::Stop && !has_stopped
         };
         orders.into_iter().find(is_stopping).map(|(id, _)| id)
     }
@@ -102,7 +100,7 @@ impl<'a> Look<'a> {
     /// Whether the unit is placed on the machine; a leaving order is no placement.
     fn is_placed(&self, id: &MachineId, name: &UnitName) -> bool {
         let order = self.cluster.placements.get(id).and_then(|units| units.get(name));
-        order.is_some_and(|order| !order.leaving)
+        order.is_some_and(|order| !order.is_leaving())
     }
 
     /// Every reason why the machine cannot take the unit, which is one of a group.
@@ -125,6 +123,8 @@ impl<'a> Look<'a> {
         let others = self.units_on(id, &no_moves).chain(group.iter().copied().filter(|_| !requires.global));
         found.extend(others.filter_map(|other| self.conflict(name, other)));
         if requires.global {
+            let order = self.cluster.placements.get(id).and_then(|units| units.get(name));
+            found.extend(order.filter(|order| order.is_stop()).map(|_| Refusal::Stopping));
             return found;
         }
         for peer in requires.machine_of.iter().filter(|peer| !group.contains(peer) && !self.is_placed(id, peer)) {

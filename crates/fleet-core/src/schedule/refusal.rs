@@ -25,6 +25,8 @@ pub enum Refusal {
     Cordoned,
     /// It is drained: nothing new is placed on it, and what is there moves away.
     Draining,
+    /// It still stops the copy of this global unit that it had, and that may not run twice.
+    Stopping,
     /// `MachineMetadata` is not met.
     Metadata {
         /// The key.
@@ -113,6 +115,7 @@ impl Refusal {
             Refusal::MachineId { wanted } => format!("MachineID={wanted}"),
             Refusal::Cordoned => "cordoned".to_owned(),
             Refusal::Draining => "drained".to_owned(),
+            Refusal::Stopping => "being stopped".to_owned(),
             Refusal::Metadata { key, wanted, .. } => format!("MachineMetadata={}", pairs(key, wanted)),
             Refusal::Conflict { pattern, .. } => format!("Conflicts={}", pattern.as_str()),
             Refusal::PeerElsewhere { peer, .. } | Refusal::PeerNotPlaced { peer, .. } => format!("MachineOf={peer}"),
@@ -127,7 +130,7 @@ impl Refusal {
     pub fn finding(&self) -> String {
         match self {
             Refusal::Never { reason } => reason.clone(),
-            Refusal::MachineId { .. } | Refusal::Cordoned | Refusal::Draining => String::new(),
+            Refusal::MachineId { .. } | Refusal::Cordoned | Refusal::Draining | Refusal::Stopping => String::new(),
             Refusal::Metadata { key, have: Some(have), .. } => format!("has {key}={have}"),
             Refusal::Metadata { key, have: None, .. } => format!("has no {key}"),
             Refusal::Conflict { with, whose, .. } if whose == with => format!("of {with}"),
@@ -149,6 +152,7 @@ impl fmt::Display for Refusal {
             Refusal::MachineId { wanted } => write!(f, "is not {wanted}"),
             Refusal::Cordoned => f.write_str("is cordoned"),
             Refusal::Draining => f.write_str("is drained"),
+            Refusal::Stopping => f.write_str("still stops the copy that it had"),
             Refusal::Metadata { key, wanted, have: Some(have) } => {
                 write!(f, "lacks {} (has {key}={have})", pairs(key, wanted))
             }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use fleet_core::engine::Delta;
-use fleet_core::model::{Drain, Generation, Machine, MachineId, Placement, Report, TargetState, Unit};
+use fleet_core::model::{Drain, Generation, Machine, MachineId, Placement, Report, Revision, TargetState, Unit};
 use fleet_core::unit::{Glob, Requirements, UnitHash, UnitName, WhenIsolated};
 use rand::RngExt as _;
 
@@ -100,8 +100,15 @@ impl History {
             2..4 => Some(Generation(newest.0.saturating_sub(1))),
             _ => Some(newest),
         };
-        let (is_up, is_stopped) = (self.rng.random_bool(0.8), self.rng.random_bool(0.4));
-        Delta::Reported { machine, name, report: done.map(|done| Report { done, is_up, is_stopped }) }
+        let order = self.store.placements.get(&machine).and_then(|units| units.get(&name));
+        // Of the order that it has, of an older one, or of none.
+        let left = match self.rng.random_range(0..10) {
+            0..4 => order.and_then(|order| order.leaving),
+            4 => Some(Revision(self.rng.random_range(0..=self.revision))),
+            _ => None,
+        };
+        let is_up = self.rng.random_bool(0.8);
+        Delta::Reported { machine, name, report: done.map(|done| Report { done, is_up, left }) }
     }
 
     fn put_unit(&mut self) -> Delta {
@@ -206,7 +213,7 @@ impl History {
             generation: right.map_or(Generation(0), |unit| unit.generation),
             restarts: right.map_or(0, |unit| unit.restarts),
             when_isolated: right.map_or(WhenIsolated::Keep, |unit| unit.requirements.when_isolated),
-            leaving: self.rng.random_bool(0.2),
+            leaving: self.rng.random_bool(0.2).then_some(Revision(self.revision)),
         }
     }
 

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use fleet_core::check::{self, Violation};
 use fleet_core::engine::{Plan, PlanGroup};
-use fleet_core::model::{Absence, Cluster, MachineId, Placement};
+use fleet_core::model::{Absence, Cluster, MachineId, Placement, TargetState};
 use fleet_core::schedule::{DrainStep, explain_drain};
-use fleet_core::unit::{UnitName, WhenIsolated};
+use fleet_core::unit::{Form, Requirements, UnitName, WhenIsolated};
 
 use super::{History, Seen};
 
@@ -31,7 +32,7 @@ impl History {
             let (before, now) = (on_the_way(&self.store, id), on_the_way(after, id));
             let had_left = |name: &UnitName| {
                 let order = self.store.placements.get(id).and_then(|units| units.get(name));
-                order.is_some_and(|order| order.leaving)
+                order.is_some_and(|order| order.is_leaving())
             };
             let new: BTreeSet<&UnitName> = now.iter().copied().filter(|name| !had_left(name)).collect();
             let n_with_those_before = new.len() + now.intersection(&before).count();
@@ -39,6 +40,20 @@ impl History {
                 let ties = |unit: &UnitName| &after.units[unit].requirements.machine_of;
                 !ties(name).is_empty() || after.units.keys().any(|other| ties(other).contains(name))
             };
+            // Whatever drains say, what may not run twice stops where it may not stay.
+            let may_stay = |name: &UnitName| {
+                let is_broken = check::invariants(&self.store).iter().any(|violation| match violation {
+                    Violation::DoesNotFit { unit, machine } => unit == name && machine == id,
+                    Violation::Conflict { unit, with, machine } => (unit == name || with == name) && machine == id,
+                    _ => false,
+                });
+                let replaces = |other: &UnitName| {
+                    let unit = self.store.units.get(other);
+                    unit.is_some_and(|unit| unit.requirements.replaces.iter().any(|glob| glob.matches(name.as_str())))
+                };
+                !is_broken && !self.store.placements[id].keys().any(replaces)
+            };
+            let new: BTreeSet<&UnitName> = new.into_iter().filter(|name| may_stay(name)).collect();
             assert!(
                 new.is_empty()
                     || n_with_those_before <= drain.max_at_once as usize
@@ -47,7 +62,8 @@ impl History {
                 self.seed,
                 self.show()
             );
-            assert!(new.is_empty() || after.brake.is_none(), "seed {}: {new:?} leave {id} under the brake", self.seed);
+            let may_leave = after.brake.is_none() || new.iter().all(|name| is_tied(name));
+            assert!(may_leave, "seed {}: {new:?} leave {id} under the brake", self.seed);
         }
     }
 
@@ -57,31 +73,31 @@ impl History {
         for (id, _) in self.store.machines.iter().filter(|(_, machine)| machine.draining.is_some()) {
             let steps = explain_drain(&self.store, id);
             let orders = self.store.placements.get(id).into_iter().flatten();
-            let n_wanted = orders.clone().filter(|(name, _)| self.store.units.contains_key(*name)).count();
-            assert_eq!(steps.len(), n_wanted, "seed {}: {steps:?} on {id} in {}", self.seed, self.show());
+            assert_eq!(steps.len(), orders.count(), "seed {}: {steps:?} on {id} in {}", self.seed, self.show());
             for (name, step) in &steps {
                 let order = &self.store.placements[id][name];
-                let unit = &self.store.units[name];
+                let requires = self.store.units.get(name).map(|unit| &unit.requirements);
+                let requires = |ask: fn(&Requirements) -> bool| requires.is_some_and(|requires| ask(requires));
                 let (what, right) = match step {
-                    DrainStep::Global => ("draining: stays", unit.requirements.global),
-                    DrainStep::Stopping => ("draining: stops", self.stops_on(&self.store, id, name)),
+                    DrainStep::Global => ("draining: stays", requires(|requires| requires.global)),
+                    DrainStep::Stopping => ("draining: stops", order.is_stop()),
                     DrainStep::Moving { to, failed } => {
                         let on = |to: &MachineId| is_placed(self.store.placements.get(to).and_then(|on| on.get(name)));
-                        let is_right = order.leaving && to.as_ref().is_none_or(on);
+                        let is_right = order.is_leaving() && to.as_ref().is_none_or(on);
                         (if *failed { "draining: moves, and failed" } else { "draining: moves" }, is_right)
                     }
                     DrainStep::Queued => {
                         let has_company = !on_the_way(&self.store, id).is_empty()
                             || self.store.brake.is_some()
-                            || !unit.requirements.machine_of.is_empty()
+                            || requires(|requires| !requires.machine_of.is_empty())
                             || self.store.units.values().any(|unit| unit.requirements.machine_of.contains(name))
                             // With more than one machine to ask for, who could be moved away there is asked at its turn.
-                            || !unit.requirements.replaces.is_empty();
-                        ("draining: waits for its turn", !order.leaving && has_company)
+                            || requires(|requires| !requires.replaces.is_empty());
+                        ("draining: waits for its turn", !order.is_leaving() && has_company)
                     }
                     DrainStep::Stuck(explanation) => {
                         let has_reason = explanation.machines.iter().all(|answer| !answer.refusals.is_empty());
-                        ("draining: cannot go", !order.leaving && has_reason)
+                        ("draining: cannot go", !order.is_leaving() && has_reason)
                     }
                 };
                 seen.note(what, true);
@@ -105,19 +121,17 @@ impl History {
     /// Whether the unit may not run twice, and that machine was told to stop it and may not have done so.
     fn stops_on(&self, cluster: &Cluster, id: &MachineId, name: &UnitName) -> bool {
         let Some(order) = cluster.placements.get(id).and_then(|units| units.get(name)) else { return false };
-        let Some(unit) = cluster.units.get(name) else { return false };
-        let report = cluster.report(id, name);
         let has_stopped = match cluster.absence(id) {
-            None => report.is_some_and(|report| report.is_stopped && order.generation <= report.done),
+            None => cluster.report(id, name).is_some_and(|report| report.left == order.leaving),
             Some(absence) => Absence::Gone <= absence,
         };
-        let is_once = !unit.requirements.global && unit.requirements.when_isolated == WhenIsolated::Stop;
-        order.is_stop() && is_once && !has_stopped
+        let is_global = cluster.units.get(name).is_some_and(|unit| unit.requirements.global);
+        order.is_stop() && order.when_isolated == WhenIsolated::Stop && !is_global && !has_stopped
     }
 }
 
 fn is_placed(order: Option<&Placement>) -> bool {
-    order.is_some_and(|order| !order.leaving)
+    order.is_some_and(|order| !order.is_leaving())
 }
 
 /// The units that leave the machine and have not been seen to elsewhere.
@@ -130,5 +144,13 @@ fn on_the_way<'a>(cluster: &'a Cluster, id: &MachineId) -> BTreeSet<&'a UnitName
         })
     };
     let orders = cluster.placements.get(id).into_iter().flatten();
-    orders.filter(|(name, order)| order.leaving && !is_done(name)).map(|(name, _)| name).collect()
+    let is_wanted = |name: &UnitName| {
+        let unit = cluster.units.get(name);
+        let is_active = unit.is_some_and(|unit| unit.target != TargetState::Inactive && !unit.requirements.global);
+        is_active && name.form() != Form::Template
+    };
+    orders
+        .filter(|(name, order)| order.is_leaving() && is_wanted(name) && !is_done(name))
+        .map(|(name, _)| name)
+        .collect()
 }

@@ -68,6 +68,8 @@ struct History {
     /// When the engine wants to be woken.
     wake: Option<Timestamp>,
     given_up: BTreeSet<MachineId>,
+    /// The brake as it was judged to be last.
+    pulled: Option<Brake>,
     /// Since when machines are absent.
     lost_at: BTreeMap<MachineId, Timestamp>,
 }
@@ -111,6 +113,7 @@ fn run(seed: u64, seen: &mut Seen) {
         config,
         wake: None,
         given_up: BTreeSet::new(),
+        pulled: None,
         lost_at: BTreeMap::new(),
     };
     // Some histories begin with a cluster as an earlier engine, or nobody, has left it.
@@ -138,6 +141,7 @@ impl History {
     /// The engine is idle and has said what it wants: judge it, carry it out in one of several ways, until it is at rest.
     fn follow(&mut self, mut effects: Vec<Effect>, seen: &mut Seen) {
         for _ in 0..20 {
+            self.store.revision = Revision(self.revision);
             self.store.absent = self.given_up.iter().map(|id| (id.clone(), Absence::GivenUp)).collect();
             self.store.absent.extend(self.engine.absences());
             let expected = self.expected();
@@ -163,13 +167,16 @@ impl History {
     }
 
     /// What the judge makes of the store: of the brake, and then of the placements.
-    fn expected(&self) -> Plan {
-        let lost = check::brake(&self.store, &self.config);
+    fn expected(&mut self) -> Plan {
+        // One that was pulled and could not be written is on all the same.
+        let pulled = self.store.brake.clone().or_else(|| self.pulled.take());
+        let lost = check::brake(&Cluster { brake: pulled, ..self.store.clone() }, &self.config);
         let since = self.store.brake.as_ref().map_or(self.now, |brake| brake.since);
         // Since when is the engine's word: it may have pulled the brake before, and not have written it.
         let since = self.engine.brake().map_or(since, |brake| brake.since.min(since));
         let brake = (!lost.is_empty()).then_some(Brake { since, lost });
         let after = Cluster { brake: brake.clone(), ..self.store.clone() };
+        self.pulled.clone_from(&brake);
         let write = (self.store.brake != brake).then(|| brake.map_or(BrakeWrite::Off, BrakeWrite::On));
         Plan { brake: write, ..check::plan(&after) }
     }
@@ -202,6 +209,13 @@ impl History {
         effects
     }
 
+    /// Lets it hear of something while a plan is on its way: it plans nothing then, but may pull the brake.
+    fn tell_busy(&mut self, event: Event) {
+        let effects = self.tell(event);
+        assert!(effects.is_empty(), "{effects:?}");
+        self.pulled = self.engine.brake().cloned();
+    }
+
     /// Until the next moment that the engine asked for, or some other.
     fn let_time_pass(&mut self) {
         let ms = [1_000, 10_000, 30_000, 100_000_000][self.rng.random_range(0..4)];
@@ -218,7 +232,6 @@ impl History {
         seen.note("snapshot while writing", (80..87).contains(&way));
         seen.note("not written, or in part", (87..96).contains(&way));
         seen.note("echo never comes", (96..100).contains(&way));
-        let no_effect = |effects: Vec<Effect>| assert!(effects.is_empty(), "{effects:?}");
         match way {
             0..40 => {
                 // The echo comes piece by piece: before the last one the picture is not the store's.
@@ -231,27 +244,27 @@ impl History {
                 assert_eq!(effects, []);
                 assert!(self.wake.is_some_and(|at| at <= until), "nobody would notice that the echo is missing");
                 for echo in echoes {
-                    no_effect(self.tell(echo));
+                    self.tell_busy(echo);
                 }
-                no_effect(self.tell(Event::Tick));
+                self.tell_busy(Event::Tick);
                 self.tell(last)
             }
             40..65 => {
                 let echo = self.write_all(&plan);
-                no_effect(self.tell(echo));
+                self.tell_busy(echo);
                 self.tell(Event::Written { revision: Revision(self.revision) })
             }
             65..80 => {
                 if self.rng.random_bool(0.3) {
                     self.let_time_pass();
-                    no_effect(self.tell(Event::Tick));
+                    self.tell_busy(Event::Tick);
                 }
                 // Users go on while the plan is on its way; the plan of before is what gets written.
                 let deltas: Vec<Delta> = (0..3).map(|_| self.delta(false)).collect();
                 let event = self.changed(deltas);
-                no_effect(self.tell(event));
+                self.tell_busy(event);
                 let echo = self.write_all(&plan);
-                no_effect(self.tell(echo));
+                self.tell_busy(echo);
                 self.tell(Event::Written { revision: Revision(self.revision) })
             }
             80..87 => {
@@ -261,13 +274,14 @@ impl History {
                 let first = self.write_all(&Plan { brake: plan.brake.clone(), groups });
                 let middle = self.snapshot();
                 let snapshot = if self.rng.random_bool(0.5) { early } else { middle };
-                let is_early = matches!(&snapshot, Event::Snapshot { revision, .. } if revision.0 < self.revision);
-                no_effect(self.tell(snapshot));
+                let is_early =
+                    matches!(&snapshot, Event::Snapshot(cluster) if cluster.revision < Revision(self.revision));
+                self.tell_busy(snapshot);
                 if is_early {
-                    no_effect(self.tell(first));
+                    self.tell_busy(first);
                 }
                 let rest = self.write(&plan.groups[n_before..]);
-                no_effect(self.tell(rest));
+                self.tell_busy(rest);
                 self.tell(Event::Written { revision: Revision(self.revision) })
             }
             87..96 => {
@@ -275,7 +289,7 @@ impl History {
                 let brake = plan.brake.clone().filter(|_| 0 < n_written || self.rng.random_bool(0.5));
                 let echo = self.write_all(&Plan { brake, groups: plan.groups[..n_written].to_vec() });
                 assert_eq!(self.tell(Event::NotWritten), [Effect::Resync]);
-                no_effect(self.tell(echo));
+                self.tell_busy(echo);
                 let snapshot = self.snapshot();
                 self.tell(snapshot)
             }
@@ -333,7 +347,7 @@ impl History {
                 .store
                 .placements
                 .iter()
-                .filter(|(_, units)| units.get(name).is_some_and(|order| !order.leaving))
+                .filter(|(_, units)| units.get(name).is_some_and(|order| !order.is_leaving()))
                 .map(|(id, _)| id.clone())
                 .collect();
             let is_present = |id: &&MachineId| self.store.machines.contains_key(*id);
@@ -382,6 +396,7 @@ impl History {
                     Refusal::MachineId { .. } => "refused: MachineId",
                     Refusal::Cordoned => "refused: Cordoned",
                     Refusal::Draining => "refused: Draining",
+                    Refusal::Stopping => "refused: Stopping",
                     Refusal::Metadata { .. } => "refused: Metadata",
                     Refusal::Conflict { .. } => "refused: Conflict",
                     Refusal::PeerElsewhere { .. } => "refused: PeerElsewhere",
@@ -434,8 +449,8 @@ impl History {
 
     fn snapshot(&self) -> Event {
         let absent = self.given_up.iter().map(|id| (id.clone(), Absence::GivenUp)).collect();
-        let cluster = Cluster { absent, ..self.store.clone() };
-        Event::Snapshot { revision: Revision(self.revision), cluster }
+        let cluster = Cluster { revision: Revision(self.revision), absent, ..self.store.clone() };
+        Event::Snapshot(cluster)
     }
 
     fn changed(&mut self, deltas: Vec<Delta>) -> Event {
@@ -484,7 +499,10 @@ impl History {
         }
         for (id, units) in &self.store.placements {
             let show = |(name, order): (&UnitName, &Placement)| {
-                format!("{name}{}", if order.leaving { format!(" (leaves: {})", order.target) } else { String::new() })
+                format!(
+                    "{name}{}",
+                    if order.is_leaving() { format!(" (leaves: {})", order.target) } else { String::new() }
+                )
             };
             let away = self.store.absence(id);
             text += &format!("  on {id} {away:?}: {:?}\n", units.iter().map(show).collect::<Vec<_>>());

@@ -45,7 +45,7 @@ impl History {
                 |name: &UnitName| requires(name).is_some_and(|requires| requires.when_isolated == WhenIsolated::Keep);
             let was_leaving = |write: &PlacementWrite| {
                 let order = self.store.placements.get(write.machine()).and_then(|units| units.get(write.name()));
-                order.is_some_and(|order| order.leaving)
+                order.is_some_and(|order| order.is_leaving())
             };
             seen.note("removed from a lost machine", deletes().any(is_lost));
             seen.note("order renewed on a lost machine", puts().any(|put| put.places() && is_lost(put)));
@@ -59,7 +59,7 @@ impl History {
                 self.store.machines.get(write.machine()).is_some_and(|machine| machine.draining.is_some())
             };
             let is_stop = |write: &PlacementWrite| {
-                matches!(write, PlacementWrite::Put { placement, .. } if placement.leaving
+                matches!(write, PlacementWrite::Put { placement, .. } if placement.is_leaving()
                     && placement.target == TargetState::Loaded && !keeps(write.name()))
             };
             seen.note("drained, start first", puts().any(|put| is_drained(put) && !put.places() && !is_stop(put)));

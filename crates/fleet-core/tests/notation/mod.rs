@@ -11,13 +11,17 @@
 
 use fleet_core::engine::{BrakeWrite, PlacementWrite, Plan};
 use fleet_core::model::{
-    Absence, Brake, Cluster, Drain, Generation, Machine, MachineId, Placement, Report, TargetState, Timestamp, Unit,
+    Absence, Brake, Cluster, Drain, Generation, Machine, MachineId, Placement, Report, Revision, TargetState,
+    Timestamp, Unit,
 };
 use fleet_core::unit::{Glob, Requirements, UnitHash, UnitName, WhenIsolated};
 
+/// The revision of each cluster here, and of the orders by which units leave.
+const NOW_AT: Revision = Revision(1);
+
 /// Reads a cluster.
 pub fn cluster(text: &str) -> Cluster {
-    let mut cluster = Cluster::default();
+    let mut cluster = Cluster { revision: NOW_AT, ..Cluster::default() };
     for entry in text.split(';').map(str::trim).filter(|entry| !entry.is_empty()) {
         if let Some(ids) = entry.strip_prefix("brake ") {
             let lost = ids.split(',').map(machine_id).collect();
@@ -38,7 +42,7 @@ pub fn plan_text(plan: &Plan) -> String {
     let show = |write: &PlacementWrite| {
         let sign = match write {
             PlacementWrite::Put { placement, .. } if placement.is_stop() => '!',
-            PlacementWrite::Put { placement, .. } if placement.leaving => '~',
+            PlacementWrite::Put { placement, .. } if placement.is_leaving() => '~',
             PlacementWrite::Put { .. } => '+',
             PlacementWrite::Delete { .. } => '-',
         };
@@ -139,7 +143,7 @@ fn put_unit(cluster: &mut Cluster, entry: &str) {
             "leaving" => leaving = words.next().expect("`leaving` names machines"),
             "stopping" => stopping = words.next().expect("`stopping` names machines"),
             "up" | "down" | "failed" => {
-                let report = Report { done, is_up: word != "failed", is_stopped: word == "down" };
+                let report = Report { done, is_up: word != "failed", left: (word == "down").then_some(NOW_AT) };
                 reports.push((report, words.next().expect("a report names machines")));
             }
             _ => {
@@ -158,7 +162,7 @@ fn put_unit(cluster: &mut Cluster, entry: &str) {
             generation: unit.generation,
             restarts: 0,
             when_isolated,
-            leaving: false,
+            leaving: None,
         };
         if is_stale {
             placement.hash = UnitHash::of_canonical("old");
@@ -168,7 +172,7 @@ fn put_unit(cluster: &mut Cluster, entry: &str) {
     }
     for (ids, target) in [(leaving, TargetState::Launched), (stopping, TargetState::Loaded)] {
         for id in ids.split(',').filter(|id| !id.is_empty()) {
-            let (generation, restarts, leaving) = (unit.generation, 0, true);
+            let (generation, restarts, leaving) = (unit.generation, 0, Some(NOW_AT));
             let placement = Placement { hash, target, generation, restarts, when_isolated, leaving };
             cluster.placements.entry(machine_id(id)).or_default().insert(name.clone(), placement);
         }

@@ -89,20 +89,12 @@ impl Judge {
         is_guarded
     }
 
-    /// No unit with `WhenIsolated=stop` runs on two machines; but for one that a user had stopped or destroyed and started
-    /// again: then the stop of the old one may not be over.
+    /// No unit with `WhenIsolated=stop` runs on two machines.
     pub(crate) fn look_for_copies(&mut self, host: usize) {
-        let unwanted = |wish: Option<&UnitRecord>| wish.is_none_or(|wish| wish.target != TargetState::Launched);
-        let (processes, wishes) = (&self.processes, &self.wishes);
-        let running = || processes.iter().filter(|(_, process)| process.number.is_some());
-        let here = running().filter(|((on, unit), _)| *on == host && Family::of(unit) == Family::Guarded);
-        let twice = here.flat_map(|((_, unit), one)| {
-            running().filter(move |((on, other), process)| {
-                let since = one.since.min(process.since);
-                *on != host && other == unit && !stood_since(wishes.get(unit), since, unwanted)
-            })
-        });
-        let twice = twice.map(|((on, unit), _)| (unit.clone(), *on)).next();
+        let running = || self.processes.iter().filter(|(_, process)| process.number.is_some()).map(|(at, _)| at);
+        let here = running().filter(|(on, unit)| *on == host && Family::of(unit) == Family::Guarded);
+        let twice = here.flat_map(|(_, unit)| running().filter(move |(on, other)| *on != host && other == unit));
+        let twice = twice.map(|(on, unit)| (unit.clone(), *on)).next();
         if let Some((unit, other)) = twice {
             let (here, there) = (self.machines[host].clone(), self.machines[other].clone());
             self.object(self.trace.now_ms(), format!("{unit} runs on {here} and on {there}, and may run once only"));

@@ -93,9 +93,9 @@ impl Judge {
     /// What is wanted and could stay where it is, stays.
     fn judge_taken_away(&mut self, now_ms: u64, at: Revision, machine: &MachineId, unit: &UnitName, order: &Placement) {
         let now = self.view.placement(machine, unit);
-        let stays = now.is_some_and(|now| now.leaving == order.leaving);
+        let stays = now.is_some_and(|now| now.is_leaving() == order.is_leaving());
         let is_wanted = self.view.units().get(unit).is_some_and(|wish| wish.target != TargetState::Inactive);
-        if stays || order.leaving || !is_wanted || !Family::of(unit).fits_everywhere() {
+        if stays || order.is_leaving() || !is_wanted || !Family::of(unit).fits_everywhere() {
             return;
         }
         // The engine may have seen that nobody wanted it, and not yet that somebody wants it again.
@@ -133,7 +133,7 @@ impl Judge {
                 Key::Placement(machine, unit) => Some((machine, unit)),
                 _ => None,
             })
-            .filter(|(machine, unit)| self.view.placement(machine, unit).is_some_and(|order| !order.leaving))
+            .filter(|(machine, unit)| self.view.placement(machine, unit).is_some_and(|order| !order.is_leaving()))
             .collect();
         let is_new = |unit: &UnitName, machine: &MachineId| written.contains(&(machine, unit));
         let wrong = check::invariants(self.view.cluster()).into_iter().find(|violation| match violation {

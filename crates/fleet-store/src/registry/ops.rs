@@ -182,11 +182,11 @@ pub fn destroy(view: &View, unit: &UnitName) -> Result<Txn, OpsError> {
 ///
 /// Each is guarded by the placement as the view has it, and a put also by the unit it was decided for. What is changed about
 /// a machine that the view does not show is guarded by its absence: if it is back, nothing may be started in its stead.
-/// Taking away what is not there writes nothing, and is guarded all the same.
+/// So is taking away what is not there, which changes nothing: a watch that lost an event may have kept it from the view.
 ///
 /// # Errors
-/// [`OpsError::NoUnit`], [`OpsError::InactivePlacement`], [`OpsError::TooBig`] for more than fit one transaction, and
-/// [`OpsError::Unreadable`] for a unit that cannot be read: what runs of it is left as it is, because a value written by a
+/// [`OpsError::NoUnit`] (but for one that stops on its way out), [`OpsError::InactivePlacement`], [`OpsError::TooBig`] for
+/// more than fit one transaction, and [`OpsError::Unreadable`] for a unit that cannot be read: what runs of it is left as it is, because a value written by a
 /// newer fleet is no reason to stop a healthy unit.
 pub fn change_placements(view: &View, changes: &[PlacementChange]) -> Result<Txn, OpsError> {
     let mut txn = Txn::default();
@@ -209,19 +209,22 @@ pub fn change_placements(view: &View, changes: &[PlacementChange]) -> Result<Txn
                 if placement.target == TargetState::Inactive {
                     return Err(OpsError::InactivePlacement { unit: unit.clone() });
                 }
-                let (_, unit_seen) = existing(view, unit)?;
+                let unit_guard = match existing(view, unit) {
+                    Ok((_, seen)) => Guard::ModRevision(unit_key.to_string(), seen),
+                    // What stops on its way out may be destroyed already.
+                    Err(OpsError::NoUnit { .. }) if placement.is_stop() => Guard::Absent(unit_key.to_string()),
+                    Err(err) => return Err(err),
+                };
                 if guarded.insert(unit) {
-                    txn.guards.push(Guard::ModRevision(unit_key.to_string(), unit_seen));
+                    txn.guards.push(unit_guard);
                 }
                 txn.guards.push(guard);
                 txn.writes.push(put(&key, placement, None));
             }
-            None if seen.is_some() => {
+            None => {
                 txn.guards.push(guard);
                 txn.writes.push(delete(&key));
             }
-            // Nothing to do, if that is true: a watch that lost an event may have kept it from the view.
-            None => txn.guards.push(guard),
         }
     }
     sized(txn)
@@ -324,24 +327,37 @@ pub fn announce(
     sized(Txn { guards: vec![guard], writes })
 }
 
+/// By what a machine is present.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seat {
+    /// The lease that its record and its states live on.
+    pub lease: LeaseId,
+    /// The revision of its record: another one is of another `fleetd`, or of this one with other metadata.
+    pub record: Revision,
+}
+
 /// Reports (`Some`) or takes back (`None`) unit states of a machine, in as few transactions as possible.
+///
+/// Each is guarded by the machine's record: a store that is slow may carry out the report of a `fleetd` that is gone after
+/// those of the one that took its place.
 ///
 /// # Errors
 /// [`OpsError::TooBig`] for one state that does not fit.
 pub fn report_states<'a>(
     machine: &MachineId,
     states: impl IntoIterator<Item = (&'a UnitName, Option<&'a UnitState>)>,
-    lease: LeaseId,
+    seat: Seat,
 ) -> Result<Vec<Txn>, OpsError> {
     let write = |(unit, state): (&UnitName, Option<&UnitState>)| {
         let key = Key::State(machine.clone(), unit.clone());
         let write = match state {
-            Some(state) => put(&key, state, Some(lease)),
+            Some(state) => put(&key, state, Some(seat.lease)),
             None => delete(&key),
         };
         Txn { guards: Vec::new(), writes: vec![write] }
     };
-    batch(None, states.into_iter().map(write))
+    let guard = Guard::ModRevision(Key::Machine(machine.clone()).to_string(), seat.record);
+    batch(Some(&guard), states.into_iter().map(write))
 }
 
 /// Takes the lead, if nobody has it. The revision at which this is committed makes the [`fence`].

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use fleet_core::model::{Brake, Drain, Generation, Placement, TargetState, Timestamp, UnitState};
+use fleet_core::model::{Brake, Drain, Generation, Placement, Revision, TargetState, Timestamp, UnitState};
 use fleet_core::unit::{UnitFile, UnitHash, UnitName, WhenIsolated};
 use serde::{Deserialize, Serialize};
 
@@ -298,8 +298,8 @@ struct PlacementWire {
     target: String,
     generation: u64,
     restarts: u64,
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    leaving: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    leaving: Option<u64>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     stop_when_isolated: bool,
 }
@@ -312,7 +312,7 @@ impl Value for Placement {
             target: self.target.to_string(),
             generation: self.generation.0,
             restarts: self.restarts,
-            leaving: self.leaving,
+            leaving: self.leaving.map(|revision| revision.0),
             stop_when_isolated: self.when_isolated == WhenIsolated::Stop,
         })
     }
@@ -333,7 +333,7 @@ impl Value for Placement {
             target,
             generation: Generation(wire.generation),
             restarts: wire.restarts,
-            leaving: wire.leaving,
+            leaving: wire.leaving.map(Revision),
             when_isolated: if wire.stop_when_isolated { WhenIsolated::Stop } else { WhenIsolated::Keep },
         })
     }
@@ -469,6 +469,8 @@ struct StateWire {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     error: String,
     since_ms: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    left: Option<u64>,
 }
 
 impl Value for UnitState {
@@ -485,6 +487,7 @@ impl Value for UnitState {
             reached: self.reached.to_string(),
             error: self.error.clone(),
             since_ms: self.since.0,
+            left: self.left.map(|revision| revision.0),
         })
     }
 
@@ -501,6 +504,7 @@ impl Value for UnitState {
             restarts: wire.restarts,
             error: wire.error,
             since: Timestamp(wire.since_ms),
+            left: wire.left.map(Revision),
         })
     }
 }

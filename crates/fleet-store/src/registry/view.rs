@@ -18,7 +18,6 @@ use crate::{Batch, Change, KeyValue, LeaseId, Revision, Snapshot, Txn, Write};
 /// works as well, and knows only those. Keys and values that cannot be read are kept apart ([`View::unreadable`]).
 #[derive(Clone, Debug, Default)]
 pub struct View {
-    revision: Revision,
     /// Of every key in the store, readable or not.
     mod_revisions: BTreeMap<String, Revision>,
     cluster: Cluster,
@@ -94,18 +93,18 @@ impl View {
     ///
     /// A unit whose file has come or gone is among the changed, too.
     pub fn apply(&mut self, batch: &Batch) -> Vec<Key> {
-        if batch.revision <= self.revision {
+        if batch.revision <= self.cluster.revision {
             return Vec::new();
         }
-        self.revision = batch.revision;
+        self.cluster.revision = batch.revision;
         self.take_in(&batch.changes)
     }
 
     /// Takes in a full read after a gap and says which keys are different from before.
     pub fn resync(&mut self, snapshot: &Snapshot) -> Vec<Key> {
         // A store that went back in time (restored from a backup) may give an old revision to a new value.
-        let back_in_time = snapshot.revision < self.revision;
-        self.revision = snapshot.revision;
+        let back_in_time = snapshot.revision < self.cluster.revision;
+        self.cluster.revision = snapshot.revision;
         let kept: BTreeSet<&str> = snapshot.kvs.iter().map(|kv| kv.key.as_str()).collect();
         let gone = self.mod_revisions.keys().filter(|key| !kept.contains(key.as_str()));
         let gone = gone.map(|key| Change::Delete { key: key.clone(), revision: snapshot.revision });
@@ -141,7 +140,7 @@ impl View {
     /// The revision of this picture.
     #[must_use]
     pub fn revision(&self) -> Revision {
-        self.revision
+        self.cluster.revision
     }
 
     /// The revision that last wrote a key; `None` if there is no such key.
@@ -393,7 +392,12 @@ impl View {
         if let Some(placement) = &placement {
             self.use_file(&placement.hash, |users| users.placements.insert(user));
         }
-        set_flag(&mut self.placed_on, unit, machine, placement.as_ref().is_some_and(|placement| !placement.leaving));
+        set_flag(
+            &mut self.placed_on,
+            unit,
+            machine,
+            placement.as_ref().is_some_and(|placement| !placement.is_leaving()),
+        );
         set_in(&mut self.cluster.placements, machine, unit, placement);
     }
 

@@ -221,6 +221,7 @@ async fn placements() {
             if absent placements/m3/a.service
             delete placements/m1/a.service
             put placements/m2/a.service {"v":1,"target":"launched","generation":2,"restarts":0}
+            delete placements/m3/a.service
         "#]],
     );
     let mut inactive = placed(&cluster.view, "m1", "a.service");

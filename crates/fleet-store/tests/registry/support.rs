@@ -101,7 +101,7 @@ pub fn placed(view: &View, machine: &str, unit: &str) -> PlacementChange {
         generation,
         restarts,
         when_isolated: WhenIsolated::Keep,
-        leaving: false,
+        leaving: None,
     };
     PlacementChange { machine: id(machine), unit: name(unit), placement: Some(placement) }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::{Debug, Write as _};
 
 use expect_test::{Expect, expect};
-use fleet_core::model::{Brake, Generation, Placement, TargetState, Timestamp, UnitState};
+use fleet_core::model::{Brake, Generation, Placement, Revision, TargetState, Timestamp, UnitState};
 use fleet_core::unit::{UnitFile, UnitHash, WhenIsolated};
 use fleet_store::registry::{
     CordonRecord, DrainRecord, FileRecord, GivenUpRecord, Key, LeaderRecord, MachineRecord, MetadataKey,
@@ -176,7 +176,7 @@ fn placements_states_and_the_leader() {
         generation: Generation(u64::MAX),
         restarts: 0,
         when_isolated: WhenIsolated::Keep,
-        leaving: false,
+        leaving: None,
     };
     golden(
         &placement,
@@ -184,11 +184,11 @@ fn placements_states_and_the_leader() {
             r#"{"v":1,"hash":"0123456789abcdef0123456789abcdef01234567","target":"loaded","generation":18446744073709551615,"restarts":0}"#
         ]],
     );
-    let leaving = Placement { when_isolated: WhenIsolated::Stop, leaving: true, ..placement };
+    let leaving = Placement { when_isolated: WhenIsolated::Stop, leaving: Some(Revision(41)), ..placement };
     golden(
         &leaving,
         &expect![[
-            r#"{"v":1,"hash":"0123456789abcdef0123456789abcdef01234567","target":"loaded","generation":18446744073709551615,"restarts":0,"leaving":true,"stop_when_isolated":true}"#
+            r#"{"v":1,"hash":"0123456789abcdef0123456789abcdef01234567","target":"loaded","generation":18446744073709551615,"restarts":0,"leaving":41,"stop_when_isolated":true}"#
         ]],
     );
     golden(&CordonRecord { since: Timestamp(7) }, &expect![[r#"{"v":1,"since_ms":7}"#]]);
@@ -212,15 +212,16 @@ fn placements_states_and_the_leader() {
         reached: TargetState::Loaded,
         error: "no such file".to_owned(),
         since: Timestamp(1_790_000_000_123),
+        left: Some(Revision(41)),
     };
     golden(
         &state,
         &expect![[
-            r#"{"v":1,"load":"loaded","active":"failed","sub":"failed","result":"exit-code","hash":"0123456789abcdef0123456789abcdef01234567","done":17,"restarts":2,"reached":"loaded","error":"no such file","since_ms":1790000000123}"#
+            r#"{"v":1,"load":"loaded","active":"failed","sub":"failed","result":"exit-code","hash":"0123456789abcdef0123456789abcdef01234567","done":17,"restarts":2,"reached":"loaded","error":"no such file","since_ms":1790000000123,"left":41}"#
         ]],
     );
     golden(
-        &UnitState { error: String::new(), ..state },
+        &UnitState { error: String::new(), left: None, ..state },
         &expect![[
             r#"{"v":1,"load":"loaded","active":"failed","sub":"failed","result":"exit-code","hash":"0123456789abcdef0123456789abcdef01234567","done":17,"restarts":2,"reached":"loaded","since_ms":1790000000123}"#
         ]],

@@ -253,10 +253,15 @@ async fn random_change(cluster: &mut Cluster, rng: &mut StdRng) -> Option<Vec<Ke
                 reached: target,
                 error: String::new(),
                 since: NOW,
+                left: None,
             };
             let report = Some(&state).filter(|_| rng.random_bool(0.7));
             let unit = name(unit);
-            let txns = ops::report_states(&id(machine), [(&unit, report)], cluster.lease);
+            let txns = {
+                let record = cluster.view.mod_revision(&Key::Machine(id(machine))).unwrap_or_default();
+                let seat = ops::Seat { lease: cluster.lease, record };
+                ops::report_states(&id(machine), [(&unit, report)], seat)
+            };
             txns.map(|mut txns| txns.remove(0))
         }
         10 => {

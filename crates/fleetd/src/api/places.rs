@@ -201,7 +201,7 @@ mod tests {
             generation: wanted.generation,
             restarts: wanted.restarts,
             when_isolated: WhenIsolated::Keep,
-            leaving: false,
+            leaving: None,
         };
         PlacementChange { machine: machine(), unit, placement: Some(placement) }
     }
