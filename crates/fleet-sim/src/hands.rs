@@ -154,6 +154,13 @@ impl UnitManager for Hands {
         ended
     }
 
+    async fn invocation(&self, name: &UnitName) -> Result<String, ManagerError> {
+        self.before().await;
+        let run = self.fake.invocation(name).await;
+        self.after().await;
+        run
+    }
+
     fn status(&self, name: &UnitName) -> Option<UnitStatus> {
         self.fake.status(name)
     }

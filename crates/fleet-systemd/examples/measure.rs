@@ -68,6 +68,7 @@ async fn through(manager: &DbusManager, size: usize, round: usize) -> Result<Dur
         generation: Generation(1),
         restarts: 0,
         reached: TargetState::Launched,
+        guard: None,
     };
     let files: Vec<WriteFile> = names
         .iter()

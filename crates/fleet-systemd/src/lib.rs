@@ -113,6 +113,12 @@ pub trait UnitManager: Send + Sync + 'static {
     /// event that tells of it may still be on its way.
     fn status(&self, name: &UnitName) -> Option<UnitStatus>;
 
+    /// Which run of a unit of ours is active: systemd gives each another ID.
+    ///
+    /// # Errors
+    /// `Disconnected`; `Refused` for a unit that systemd does not know.
+    async fn invocation(&self, name: &UnitName) -> Result<String, ManagerError>;
+
     /// The events, for the one who drives this machine. May be taken once.
     fn events(&self) -> Option<mpsc::Receiver<ManagerEvent>>;
 }

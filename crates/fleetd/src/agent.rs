@@ -171,9 +171,9 @@ impl GuardNews {
             }
             // Its end may have been told before the end of the job that started it.
             Event::GuardReady { .. } if !status().as_ref().is_some_and(stands) => [Some(ended()), None],
-            Event::GuardReady { anew } => {
+            Event::GuardReady { run } => {
                 self.stands = true;
-                [Some(Event::GuardReady { anew }), None]
+                [Some(Event::GuardReady { run }), None]
             }
             // It may have ended while nothing was heard, and what is bound to it with it: it is asked for again, which says
             // whether it is another one.
@@ -220,7 +220,7 @@ fn note(machine: &MachineId, event: &Event) {
     match event {
         Event::Disconnected => tracing::warn!(%machine, "lost the connection to systemd; units go on running"),
         Event::Connected => tracing::info!(%machine, "connected to systemd again"),
-        Event::GuardReady { anew } => tracing::info!(%machine, anew, "the guard stands"),
+        Event::GuardReady { run } => tracing::info!(%machine, run, "the guard stands"),
         Event::GuardFailed(reason) => {
             tracing::warn!(%machine, reason, "no guard: units with `WhenIsolated=stop` are not started now")
         }
@@ -328,10 +328,10 @@ impl Shell {
         let text = |err: ManagerError| err.to_string();
         self.manager.provide(&name, unit_text).await.map_err(text)?;
         if self.manager.status(&name).is_some_and(|status| status.active == "active") {
-            return Ok(Event::GuardReady { anew: false });
+            return Ok(Event::GuardReady { run: self.manager.invocation(&name).await.map_err(text)? });
         }
         match self.manager.run(&name, Verb::Start).await.map_err(text)? {
-            JobResult::Done => Ok(Event::GuardReady { anew: true }),
+            JobResult::Done => Ok(Event::GuardReady { run: self.manager.invocation(&name).await.map_err(text)? }),
             JobResult::Other(result) => Err(format!("the job that starts {name} ended with `{result}`")),
             JobResult::Refused { message, .. } => Err(format!("systemd does not start {name}: {message}")),
         }
@@ -492,7 +492,7 @@ mod tests {
         let mut news = GuardNews::default();
         let mut tell = |event: Event, now: &str| news.told(vec![event], || Some(guard(now))).pop();
         let said = |active: &str| Event::Status(guard(active));
-        let ready = || Event::GuardReady { anew: true };
+        let ready = || Event::GuardReady { run: "first".to_owned() };
         let ended = Some(Event::GuardFailed("it ended".to_owned()));
 
         assert_eq!(tell(said("activating"), "activating"), None);
@@ -526,7 +526,7 @@ mod tests {
     fn a_guard_that_may_have_ended_unheard_is_asked_for_again() {
         let mut news = GuardNews::default();
         let guard = |active: &str| Some(UnitStatus { name: guard_unit(), ..status(active) });
-        let ready = || Event::GuardReady { anew: true };
+        let ready = || Event::GuardReady { run: "first".to_owned() };
         assert_eq!(news.told(vec![Event::Connected], || None), [Event::Connected], "nobody needs one");
         assert_eq!(news.told(vec![ready()], || guard("active")), [ready()]);
         let told = news.told(vec![Event::Disconnected, Event::Connected], || guard("active"));

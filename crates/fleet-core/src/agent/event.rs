@@ -42,8 +42,8 @@ pub enum Event {
     ReportsLost,
     /// The guard that [`Effect::Guard`] asked for runs, and will as long as this machine has its lease.
     GuardReady {
-        /// It did not run before: whatever needs it was stopped by systemd when the last one ended.
-        anew: bool,
+        /// Which run of it this is. What was started under another one was stopped by systemd when that ended.
+        run: String,
     },
     /// There is no guard, or none any more, and why. The agent asks for it again.
     GuardFailed(String),

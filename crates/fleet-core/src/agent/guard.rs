@@ -4,7 +4,7 @@
 //! starts nothing of that kind without it, and starts again what it stopped.
 
 use super::local::{Local, Retry, Trouble};
-use super::{Agent, Effect, pause_ms};
+use super::{Agent, Effect, Receipt, pause_ms};
 use crate::model::{Generation, Placement, TargetState, Timestamp};
 use crate::unit::{GUARD_UNIT, UnitName, WhenIsolated};
 
@@ -15,9 +15,20 @@ pub(super) enum Guard {
     Needless,
     /// It was asked for, after so many failures.
     Asked(u32),
-    Ready,
+    /// This run of it stands.
+    Ready(String),
     /// It could not be had; it is asked for again at this moment.
     Failed(Timestamp, u32),
+}
+
+impl Guard {
+    /// Which run of it stands, if one does.
+    pub(super) fn run(&self) -> Option<&str> {
+        match self {
+            Guard::Ready(run) => Some(run),
+            Guard::Needless | Guard::Asked(_) | Guard::Failed(..) => None,
+        }
+    }
 }
 
 /// Whether the order is about a unit that must run under the guard.
@@ -32,27 +43,24 @@ impl Agent {
         let next = match (needed, &self.guard) {
             (true, Guard::Needless) => Guard::Asked(0),
             (true, Guard::Failed(at, failures)) if *at <= now => Guard::Asked(*failures),
-            (false, Guard::Asked(_) | Guard::Ready | Guard::Failed(..)) => Guard::Needless,
-            (true, Guard::Asked(_) | Guard::Ready | Guard::Failed(..)) | (false, Guard::Needless) => return,
+            (false, Guard::Asked(_) | Guard::Ready(_) | Guard::Failed(..)) => Guard::Needless,
+            (true, Guard::Asked(_) | Guard::Ready(_) | Guard::Failed(..)) | (false, Guard::Needless) => return,
         };
         self.guard = next;
         effects.push(Effect::Guard { needed });
     }
 
-    pub(super) fn guard_ready(&mut self, anew: bool) {
+    pub(super) fn guard_ready(&mut self, run: String) {
         if self.guard == Guard::Needless {
             return;
         }
-        self.guard = Guard::Ready;
-        for (name, order) in self.placements.iter().flatten().filter(|(_, order)| is_guarded(order)) {
+        self.guard = Guard::Ready(run);
+        for (name, _) in self.placements.iter().flatten().filter(|(_, order)| is_guarded(order)) {
             self.dirty.insert(name.clone());
             let Some(local) = self.units.get_mut(name) else { continue };
             if !local.is_live() {
                 // It waited for this, if for anything that may pass.
                 local.trouble.take_if(|trouble| trouble.retry != Retry::OnChange);
-            }
-            if anew && order.target == TargetState::Launched {
-                local.stopped_by_guard = true;
             }
         }
     }
@@ -61,7 +69,7 @@ impl Agent {
         let failures = match &self.guard {
             Guard::Needless => return,
             Guard::Asked(failures) | Guard::Failed(_, failures) => failures + 1,
-            Guard::Ready => 1,
+            Guard::Ready(_) => 1,
         };
         let again = now.plus_ms(pause_ms(failures));
         self.guard = Guard::Failed(again, failures);
@@ -83,25 +91,28 @@ impl Agent {
     /// Whether the unit may be started now.
     pub(super) fn may_start(&self, name: &UnitName) -> bool {
         let order = self.placements.as_ref().and_then(|placements| placements.get(name));
-        !order.is_some_and(is_guarded) || self.guard == Guard::Ready
+        !order.is_some_and(is_guarded) || self.guard.run().is_some()
     }
 
     pub(super) fn guard_retry(&self) -> Option<Timestamp> {
         match self.guard {
             Guard::Failed(at, _) => Some(at),
-            Guard::Needless | Guard::Asked(_) | Guard::Ready => None,
+            Guard::Needless | Guard::Asked(_) | Guard::Ready(_) => None,
         }
     }
 }
 
 impl Local {
-    /// Notes a unit that ended with its guard as never started, so that it is started again.
-    pub(super) fn forget_start(&mut self) {
-        if !self.stopped_by_guard || self.busy.is_some() || self.is_live() {
+    /// Notes a unit that was started under another run of the guard, and so ended with that, as never started: then it is
+    /// started again.
+    pub(super) fn forget_start(&mut self, order: Option<&Placement>, guard: Option<&str>) {
+        let is_concerned = order.is_some_and(|order| is_guarded(order) && order.target == TargetState::Launched);
+        if !is_concerned || guard.is_none() || self.busy.is_some() || self.is_live() {
             return;
         }
-        self.stopped_by_guard = false;
-        if let Some(receipt) = self.receipt.as_mut().filter(|receipt| receipt.reached == TargetState::Launched) {
+        let ended =
+            |receipt: &&mut Receipt| receipt.reached == TargetState::Launched && receipt.guard.as_deref() != guard;
+        if let Some(receipt) = self.receipt.as_mut().filter(ended) {
             (receipt.generation, receipt.reached) = (Generation(0), TargetState::Loaded);
             self.receipt_unsaved = true;
         }

@@ -15,8 +15,6 @@ pub(super) struct Local {
     pub(super) since: Timestamp,
     pub(super) busy: Option<Busy>,
     pub(super) trouble: Option<Trouble>,
-    /// It was stopped, or is about to be, because the guard ended.
-    pub(super) stopped_by_guard: bool,
     /// Why the last order was carried out badly; empty when it was not.
     pub(super) error: String,
     /// What the store has been told, or is being told.
@@ -27,8 +25,12 @@ pub(super) struct Local {
 #[derive(Clone, Debug)]
 pub(super) enum Busy {
     Writing(Receipt),
-    /// For the order that was in force when it was submitted (a stop may serve none).
-    Running(Option<Placement>),
+    Running {
+        /// The order that was in force when it was submitted (a stop may serve none).
+        order: Option<Placement>,
+        /// The run of the guard under which it was submitted.
+        guard: Option<String>,
+    },
     WritingReceipt(Receipt),
     Removing,
 }
@@ -55,9 +57,12 @@ impl Local {
         self.status.as_ref().is_some_and(UnitStatus::is_live)
     }
 
-    /// Whether nothing of it runs, and nothing is under way that could change that.
-    fn has_left(&self) -> bool {
-        !self.is_live() && matches!(self.busy, None | Some(Busy::WritingReceipt(_)))
+    /// Whether nothing of it runs by that leaving order, and nothing is under way that could change that.
+    fn has_left(&self, order: &Placement) -> bool {
+        // Nor of one that died and that systemd is about to start again; but of that it is not said that it stopped.
+        let is_dead = || self.status.as_ref().is_some_and(UnitStatus::is_between_lives);
+        let runs = self.is_live() && (order.is_stop() || !is_dead());
+        !runs && matches!(self.busy, None | Some(Busy::WritingReceipt(_)))
     }
 
     pub(super) fn is_due(&self, now: Timestamp) -> bool {
@@ -92,7 +97,7 @@ impl Local {
             reached,
             error: self.error.clone(),
             since: self.since,
-            left: order.and_then(|order| order.leaving).filter(|_| self.has_left()),
+            left: order.filter(|order| self.has_left(order)).and_then(|order| order.leaving),
         })
     }
 }

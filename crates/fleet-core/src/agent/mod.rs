@@ -244,7 +244,7 @@ impl Agent {
                     self.report.note(now, name);
                 }
             }
-            Event::GuardReady { anew } => self.guard_ready(anew),
+            Event::GuardReady { run } => self.guard_ready(run),
             Event::GuardFailed(reason) => self.guard_failed(now, &reason),
             Event::Tick => self.wake = None,
         }
@@ -369,7 +369,7 @@ impl Agent {
         for name in std::mem::take(&mut self.dirty) {
             let order = self.placements.as_ref().and_then(|placements| placements.get(&name));
             let local = self.units.entry(name.clone()).or_default();
-            local.forget_start();
+            local.forget_start(order, self.guard.run());
             match step::next(order, local, now) {
                 Step::Rest => (),
                 Step::Forget => {
@@ -394,7 +394,7 @@ impl Agent {
                     effects.push(Effect::WriteReceipt(name, receipt));
                 }
                 Step::Run(Verb::Stop, order) => {
-                    local.busy = Some(Busy::Running(order));
+                    local.busy = Some(Busy::Running { order, guard: None });
                     self.n_jobs += 1;
                     effects.push(Effect::Run(name, Verb::Stop));
                 }
@@ -416,7 +416,8 @@ impl Agent {
             if all_wait || !self.may_start(&name) || self.waits_for_its_socket(&name, &sockets) {
                 self.dirty.insert(name);
             } else if let Some(local) = self.units.get_mut(&name) {
-                local.busy = Some(Busy::Running(order));
+                let guard = self.guard.run().map(str::to_owned);
+                local.busy = Some(Busy::Running { order, guard });
                 self.n_jobs += 1;
                 effects.push(Effect::Run(name, verb));
             }
@@ -433,7 +434,7 @@ impl Agent {
             // The longest of names: no socket can have it.
             return false;
         };
-        let is_starting = |local: &Local| matches!(local.busy, Some(Busy::Running(Some(_))));
+        let is_starting = |local: &Local| matches!(local.busy, Some(Busy::Running { order: Some(_), .. }));
         to_be_started.contains(&socket) || self.units.get(&socket).is_some_and(is_starting)
     }
 

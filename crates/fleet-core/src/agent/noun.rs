@@ -30,6 +30,11 @@ impl UnitStatus {
     pub fn is_live(&self) -> bool {
         !matches!(self.active.as_str(), "inactive" | "failed")
     }
+
+    /// Whether it died, and systemd waits for `RestartSec=` to start it again.
+    pub fn is_between_lives(&self) -> bool {
+        matches!(self.sub.as_str(), "auto-restart" | "auto-restart-queued")
+    }
 }
 
 /// What the agent last carried out for a unit, kept beside its file, so that a new `fleetd` knows it.
@@ -45,12 +50,21 @@ pub struct Receipt {
     pub restarts: u64,
     /// How far the unit was taken: `Launched` once a start job has ended, well or not.
     pub reached: TargetState,
+    /// For a unit that may run under the guard only: the run of the guard (systemd's invocation) under which it was started.
+    /// Under another one it does not run any more, because it ended with the first.
+    pub guard: Option<String>,
 }
 
 impl Receipt {
     /// The receipt for an order that was carried out to its end.
     pub(super) fn complete(order: &Placement) -> Receipt {
-        Receipt { hash: order.hash, generation: order.generation, restarts: order.restarts, reached: order.target }
+        Receipt {
+            hash: order.hash,
+            generation: order.generation,
+            restarts: order.restarts,
+            reached: order.target,
+            guard: None,
+        }
     }
 }
 

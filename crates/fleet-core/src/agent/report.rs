@@ -111,7 +111,7 @@ impl Agent {
 /// Whether something is being done for the unit, or is to be done now, that will change what is told of it.
 fn is_in_motion(order: Option<&Placement>, local: &Local, now: Timestamp) -> bool {
     match &local.busy {
-        Some(Busy::Writing(_) | Busy::Running(_) | Busy::Removing) => true,
+        Some(Busy::Writing(_) | Busy::Running { .. } | Busy::Removing) => true,
         // The receipt only keeps what can be told already.
         Some(Busy::WritingReceipt(_)) => false,
         None => !matches!(step::next(order, local, now), Step::Rest | Step::WriteReceipt(_)),

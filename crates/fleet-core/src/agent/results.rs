@@ -1,5 +1,6 @@
 //! What came of the effects, unit by unit.
 
+use super::guard::is_guarded;
 use super::local::{Busy, Retry, Trouble, job_error};
 use super::{Agent, JobResult, Receipt, UnitStatus, Verb, pause_ms};
 use crate::model::{TargetState, Timestamp};
@@ -61,7 +62,7 @@ impl Agent {
 
     pub(super) fn ran(&mut self, now: Timestamp, name: &UnitName, verb: Verb, result: Result<JobResult, String>) {
         let Some(local) = self.units.get_mut(name) else { return };
-        let Some(Busy::Running(order)) = local.busy.take() else { return };
+        let Some(Busy::Running { order, guard }) = local.busy.take() else { return };
         self.n_jobs -= 1;
         let ended = match result {
             // Its end was not seen. A look will follow and say what is to be done.
@@ -96,7 +97,8 @@ impl Agent {
                 local.trouble = None;
                 if let (Some(order), Some(receipt)) = (order, local.receipt.as_mut()) {
                     // In memory at once, so that it is reported with the job's end; the next step puts it on disk.
-                    *receipt = Receipt { hash: receipt.hash, ..Receipt::complete(&order) };
+                    let guard = guard.filter(|_| is_guarded(&order));
+                    *receipt = Receipt { hash: receipt.hash, guard, ..Receipt::complete(&order) };
                     local.receipt_unsaved = true;
                 }
                 self.touch(now, name);

@@ -97,5 +97,5 @@ pub(super) fn receipt_of_write(order: &Placement) -> Receipt {
         TargetState::Loaded | TargetState::Inactive => order.generation,
         TargetState::Launched => Generation(0),
     };
-    Receipt { hash: order.hash, generation, restarts: order.restarts, reached: TargetState::Loaded }
+    Receipt { hash: order.hash, generation, restarts: order.restarts, reached: TargetState::Loaded, guard: None }
 }

@@ -50,8 +50,11 @@ fn placement(text: &str) -> Placement {
     }
 }
 
+/// Of a unit that needs the guard: by its first run.
 fn receipt(text: &str) -> Receipt {
-    Receipt::complete(&placement(text))
+    let order = placement(text);
+    let guard = guard::is_guarded(&order).then(|| "first".to_owned());
+    Receipt { guard, ..Receipt::complete(&order) }
 }
 
 fn status(unit: &str, active: &str) -> UnitStatus {
@@ -111,7 +114,7 @@ fn event(line: &str) -> Event {
         "unreported" => Event::Reported(Err("store away".to_owned())),
         "disconnected" => Event::Disconnected,
         "connected" => Event::Connected,
-        "guarded" => Event::GuardReady { anew: args == ["anew"] },
+        "guarded" => Event::GuardReady { run: args.first().copied().unwrap_or("first").to_owned() },
         "unguarded" => Event::GuardFailed("no lease".to_owned()),
         "tick" => Event::Tick,
         other => panic!("no event is called {other}"),
@@ -312,7 +315,7 @@ fn what_is_leaving_goes_on_and_is_not_started() {
 fn what_is_leaving_stops_if_it_is_told_so() {
     check(
         "placements a=launched:1:0:A:stop b=launched:1:0:B:stop
-         looked a=active,launched:1:0:A b=failed,launched:1:0:B
+         looked a=active,launched:1:0:A:stop b=failed,launched:1:0:B:stop
          guarded
          reported
          change a=loaded:1:0:A:stop:leaving b=loaded:1:0:B:stop:leaving
@@ -326,7 +329,7 @@ fn what_is_leaving_stops_if_it_is_told_so() {
         expect![[r#"
             placements a=launched:1:0:A:stop b=launched:1:0:B:stop
                 look
-            looked a=active,launched:1:0:A b=failed,launched:1:0:B
+            looked a=active,launched:1:0:A:stop b=failed,launched:1:0:B:stop
                 guard needed
                 report a=active/launched:1 b=failed/launched:1
             guarded
@@ -522,7 +525,7 @@ fn no_start_without_a_guard() {
          reported
          @550
          tick
-         guarded anew
+         guarded second
          status s active
          ran s start done
          receipt s
@@ -547,7 +550,7 @@ fn no_start_without_a_guard() {
                 wake 500
             tick
                 guard needed
-            guarded anew
+            guarded second
                 start s
             status s active
             ran s start done
@@ -564,13 +567,39 @@ fn no_start_without_a_guard() {
     );
 }
 
+/// The simulator, seed 914: a fleetd started a new guard and died before it could note whom the last one had taken along.
+#[test]
+fn what_a_guard_stopped_comes_back_also_with_the_next_fleetd() {
+    check(
+        "placements s=launched:1:0:A:stop
+         looked s=inactive,launched:1:0:A:stop
+         guarded second
+         receipt s
+         ran s start done",
+        expect![[r#"
+            placements s=launched:1:0:A:stop
+                look
+            looked s=inactive,launched:1:0:A:stop
+                guard needed
+                report s=inactive/launched:1
+            guarded second
+                receipt s=loaded:0:0:A
+            receipt s
+                start s
+                wake 50
+            ran s start done
+                receipt s=launched:1:0:A
+        "#]],
+    );
+}
+
 /// The guard ended and stopped what it guards; it is started again with a new guard. With the old one, what has ended has
 /// ended by itself.
 #[test]
 fn what_a_guard_stopped_comes_back_with_the_next() {
     check(
         "placements s=launched:1:0:A:stop
-         looked s=active,launched:1:0:A
+         looked s=active,launched:1:0:A:stop
          guarded
          reported
          status s inactive
@@ -578,13 +607,13 @@ fn what_a_guard_stopped_comes_back_with_the_next() {
          unguarded
          @550
          tick
-         guarded anew
+         guarded second
          receipt s
          ran s start done",
         expect![[r#"
             placements s=launched:1:0:A:stop
                 look
-            looked s=active,launched:1:0:A
+            looked s=active,launched:1:0:A:stop
                 guard needed
                 report s=active/launched:1
             guarded
@@ -597,7 +626,7 @@ fn what_a_guard_stopped_comes_back_with_the_next() {
                 wake 600
             tick
                 wake 600
-            guarded anew
+            guarded second
                 receipt s=loaded:0:0:A
             receipt s
                 start s

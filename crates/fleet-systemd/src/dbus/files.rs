@@ -44,6 +44,8 @@ struct ReceiptFile {
     generation: u64,
     restarts: u64,
     reached: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    guard: Option<String>,
 }
 
 /// The two directories, with the work that is done in them.
@@ -158,6 +160,7 @@ impl Files {
             generation: receipt.generation.0,
             restarts: receipt.restarts,
             reached: receipt.reached.to_string(),
+            guard: receipt.guard.clone(),
         };
         let text = serde_json::to_vec(&file).map_err(|err| failed("write", &path, &io::Error::other(err)))?;
         if fs::read(&path).is_ok_and(|there| there == text) {
@@ -207,6 +210,7 @@ impl Files {
                 generation: Generation(file.generation),
                 restarts: file.restarts,
                 reached: file.reached.parse::<TargetState>()?,
+                guard: file.guard,
             })
         };
         read()
@@ -320,6 +324,7 @@ mod tests {
             generation: Generation(u64::MAX),
             restarts: 2,
             reached: TargetState::Loaded,
+            guard: Some("2f1c".to_owned()),
         };
         WriteFile { name: name.parse().expect("a unit name"), text: text.to_owned(), receipt }
     }

@@ -207,6 +207,11 @@ impl UnitManager for DbusManager {
         }
     }
 
+    async fn invocation(&self, name: &UnitName) -> Result<String, ManagerError> {
+        let id: Vec<u8> = self.shared.property(name, "org.freedesktop.systemd1.Unit", "InvocationID").await?;
+        Ok(id.iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
     fn status(&self, name: &UnitName) -> Option<UnitStatus> {
         self.shared.lock().status(name).cloned()
     }

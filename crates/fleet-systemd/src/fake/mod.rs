@@ -448,6 +448,13 @@ impl UnitManager for FakeManager {
         }
     }
 
+    async fn invocation(&self, name: &UnitName) -> Result<String, ManagerError> {
+        self.machine.change(|state| {
+            state.connected()?;
+            Ok(state.model.main_number(name).map_or_else(String::new, |number| number.to_string()))
+        })
+    }
+
     fn status(&self, name: &UnitName) -> Option<UnitStatus> {
         let state = self.machine.lock();
         state.model.texts.contains_key(name).then(|| state.model.status(name))

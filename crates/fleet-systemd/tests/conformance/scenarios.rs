@@ -509,6 +509,7 @@ pub async fn fleets_own_unit_is_told_and_not_shown(world: &dyn World) {
     let mut events = manager.events().expect("for the first time");
     within("provide", manager.provide(&unit_name(guard), &sleeper(1000))).await.expect("provided");
     start(&*manager, guard).await;
+    let run = within("which run", manager.invocation(&unit_name(guard))).await.expect("it runs");
     let bound = format!("[Unit]\nBindsTo={guard}\nAfter={guard}\n{}", sleeper(1000));
     write(&*manager, &[file("a.service", &bound)]).await;
     start(&*manager, "a.service").await;
@@ -522,6 +523,8 @@ pub async fn fleets_own_unit_is_told_and_not_shown(world: &dyn World) {
     within("provide", next.provide(&unit_name(guard), &sleeper(1000))).await.expect("provided");
     assert_eq!(next.status(&unit_name(guard)).map(|status| status.active).as_deref(), Some("active"));
     assert_eq!(world.reload_stamp().await, before, "no reload");
+    let as_the_next_sees_it = within("which run", next.invocation(&unit_name(guard))).await.expect("it runs");
+    assert_eq!(as_the_next_sees_it, run);
     world.kill_main(&unit_name(guard)).await;
     // In either order: what is told together has none.
     let mut ends = BTreeSet::from([(guard, "failed"), ("a.service", "inactive")]);
@@ -536,6 +539,11 @@ pub async fn fleets_own_unit_is_told_and_not_shown(world: &dyn World) {
     // It may have become inactive a moment before the end of the job that systemd itself had queued for it.
     stop(&*manager, "a.service").await;
     remove(&*manager, "a.service").await.expect("at rest");
+    start(&*manager, guard).await;
+    let next_run = within("which run", manager.invocation(&unit_name(guard))).await.expect("it runs again");
+    assert!(!run.is_empty() && !next_run.is_empty(), "both have one");
+    assert_ne!(next_run, run);
+    stop(&*manager, guard).await;
     remove(&*manager, guard).await.expect("at rest");
     assert_eq!(manager.status(&unit_name(guard)), None);
 }

@@ -40,6 +40,7 @@ pub fn receipt(text: &str) -> Receipt {
         generation: Generation(7),
         restarts: 3,
         reached: TargetState::Launched,
+        guard: None,
     }
 }
 
