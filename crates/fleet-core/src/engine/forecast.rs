@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Delta, Effect, Engine, EngineConfig, Event, PlacementWrite, Plan};
-use crate::model::{Cluster, MachineId, Placement, Report, Revision, TargetState, Timestamp};
+use crate::model::{Cluster, MachineId, Placement, Report, Revision, Timestamp};
 use crate::unit::UnitName;
 
 /// So many plans are made at most, one after the other. A drain of one unit at a time takes two for each unit.
@@ -36,15 +36,15 @@ pub fn forecast(mut cluster: Cluster) -> (Cluster, bool) {
     // Only revisions that follow each other are asked of the store here, and no time passes.
     let now = Timestamp(0);
     let mut engine = Engine::new(EngineConfig::default());
-    let mut revision = Revision(1);
-    let mut effects = engine.handle(now, Event::Snapshot { revision, cluster: cluster.clone() });
+    let mut effects = engine.handle(now, Event::Snapshot(cluster.clone()));
     for _ in 0..FORECAST_PLANS_MAX {
         let plan = effects.into_iter().find_map(|effect| match effect {
             Effect::Write(plan) => Some(plan),
             Effect::Resync | Effect::Wake(_) | Effect::Alarm(_) => None,
         });
         let Some(plan) = plan else { return (cluster, true) };
-        revision = Revision(revision.0 + 1);
+        let revision = Revision(cluster.revision.0 + 1);
+        cluster.revision = revision;
         let deltas = carry_out(&mut cluster, plan);
         engine.handle(now, Event::Written { revision });
         effects = engine.handle(now, Event::Changed { revision, deltas });
@@ -69,7 +69,7 @@ pub fn fates(before: &Cluster, after: &Cluster) -> BTreeMap<UnitName, Fate> {
 fn placed(cluster: &Cluster) -> impl Iterator<Item = (&MachineId, &UnitName)> {
     let units =
         cluster.placements.iter().flat_map(|(id, units)| units.iter().map(move |(name, order)| (id, name, order)));
-    units.filter(|(_, _, order)| !order.leaving).map(|(id, name, _)| (id, name))
+    units.filter(|(_, _, order)| !order.is_leaving()).map(|(id, name, _)| (id, name))
 }
 
 /// Writes the plan into the cluster, lets the machines obey, and tells what came of both.
@@ -105,9 +105,8 @@ fn carry_out(cluster: &mut Cluster, plan: Plan) -> Vec<Delta> {
 
 /// What the machine says when it has done what the order says; nothing if it is not there, or goes on as it was.
 fn obeyed(cluster: &Cluster, id: &MachineId, order: &Placement) -> Option<Report> {
-    let goes_on = order.leaving && !order.is_stop();
-    let is_stopped = order.target == TargetState::Loaded;
-    let report = Report { done: order.generation, is_up: true, is_stopped };
+    let goes_on = order.is_leaving() && !order.is_stop();
+    let report = Report { done: order.generation, is_up: true, left: order.leaving };
     (cluster.machines.contains_key(id) && !goes_on).then_some(report)
 }
 

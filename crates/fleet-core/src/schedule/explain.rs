@@ -86,7 +86,7 @@ pub fn explain_choice(cluster: &Cluster, unit: &UnitName) -> Explanation {
     let Situation::Placed(_) = explanation.situation else { return explanation };
     let mut without = cluster.clone();
     for units in without.placements.values_mut() {
-        units.retain(|name, order| name != unit || order.leaving);
+        units.retain(|name, order| name != unit || order.is_leaving());
     }
     Explanation { machines: explain(&without, unit).machines, ..explanation }
 }

@@ -116,7 +116,7 @@ impl View {
 
     /// Takes in a transaction as if it had been committed next: for a picture of what would be. Its guards are not looked at.
     pub fn rehearse(&mut self, txn: &Txn) -> Vec<Key> {
-        let revision = Revision(self.revision.0 + 1);
+        let revision = Revision(self.cluster.revision.0 + 1);
         let change = |write: &Write| match write {
             Write::Put { key, value, lease } => {
                 let known = Key::parse(key).and_then(|key| self.created(&key));

@@ -227,7 +227,8 @@ fn put(bare: Event, key: &Key, kv: &KeyValue) -> Result<Event, ValueError> {
         }
         Key::Placement(..) => {
             let Placement { target, generation, leaving, .. } = Placement::decode(&kv.value)?;
-            let order = Order { desired_state: convert::state(target), generation: generation.0, leaving };
+            let order =
+                Order { desired_state: convert::state(target), generation: generation.0, leaving: leaving.is_some() };
             Event { order: Some(order), ..bare }
         }
         Key::State(..) => {

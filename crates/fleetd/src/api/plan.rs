@@ -173,12 +173,14 @@ fn think_out(mut view: View, changes: Vec<v2::Change>, orders: &Orders) -> v2::P
     let asked = accepted.filter_map(|result| result.name.parse().ok());
     let on_drained = |id: &MachineId| {
         let units = after.placements.get(id).into_iter().flatten();
-        units.filter(|(_, order)| !order.leaving).map(|(name, _)| name.clone()).collect::<Vec<UnitName>>()
+        units.filter(|(_, order)| !order.is_leaving()).map(|(name, _)| name.clone()).collect::<Vec<UnitName>>()
     };
     for name in asked.chain(orders.drained.iter().flat_map(on_drained)) {
         let on = |cluster: &Cluster| {
-            let on =
-                cluster.placements.iter().filter(|(_, units)| units.get(&name).is_some_and(|order| !order.leaving));
+            let on = cluster
+                .placements
+                .iter()
+                .filter(|(_, units)| units.get(&name).is_some_and(|order| !order.is_leaving()));
             on.map(|(id, _)| id.clone()).collect()
         };
         units.entry(name.clone()).or_insert_with(|| Fate { before: on(&before), after: on(&after) });
