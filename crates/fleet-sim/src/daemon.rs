@@ -73,6 +73,7 @@ impl Daemon {
             name: None,
             boot_id,
             api: String::new(),
+            capabilities: Default::default(),
         };
         let manager = Arc::new(Hands::new(Arc::clone(&life), host.fake.manager()));
         // Nobody changes it: its sender is gone.
