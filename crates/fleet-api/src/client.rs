@@ -8,7 +8,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use serde::de::DeserializeOwned;
 
-use crate::v2;
+use crate::{backup, v2};
 
 /// Where a fleet API is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,6 +87,16 @@ pub enum ClientError {
     /// The daemon refused or failed, and says why.
     #[error("{_0}")]
     Problem(Box<v2::Problem>),
+    /// The daemon refused or failed, in the words of API v1.
+    #[error("{endpoint} answered with {status}: {message}")]
+    Refused {
+        /// Who.
+        endpoint: Endpoint,
+        /// The HTTP status.
+        status: u16,
+        /// What it says about it.
+        message: String,
+    },
     /// The answer is none that this client understands.
     #[error("{endpoint} gave an answer that is not fleet's: {reason}")]
     Garbled {
@@ -150,15 +160,7 @@ impl Client {
     /// # Errors
     /// [`ClientError::Setup`]. Nothing is sent yet: whether somebody is there is seen at the first call.
     pub fn new(endpoint: Endpoint, timeout: Option<Duration>) -> Result<Client, ClientError> {
-        let mut builder = reqwest::Client::builder().no_proxy();
-        let base = match &endpoint {
-            Endpoint::Unix(path) => {
-                builder = builder.unix_socket(path.as_path());
-                "http://fleet".to_owned()
-            }
-            Endpoint::Http(url) => url.clone(),
-        };
-        let http = builder.build().map_err(|err| ClientError::Setup { endpoint: endpoint.clone(), err })?;
+        let (http, base) = http_client(&endpoint)?;
         Ok(Client { http, endpoint, base: base + v2::PREFIX, timeout })
     }
 
@@ -248,12 +250,7 @@ impl Client {
     /// A unit that is on no machine is a `no-machine`; one that is on several, without `machine`, a `bad-request`.
     pub async fn journal(&self, name: &str, query: &v2::JournalQuery) -> Result<TextStream, ClientError> {
         let response = self.send(self.http.get(self.url(&["units", name, "journal"])).query(query)).await?;
-        let endpoint = self.endpoint.clone();
-        let pieces = response.bytes_stream().map(move |piece| match piece {
-            Ok(bytes) => Ok(bytes.to_vec()),
-            Err(err) => Err(ClientError::Unreachable { endpoint: endpoint.clone(), err }),
-        });
-        Ok(pieces.boxed())
+        Ok(self.pieces(response))
     }
 
     /// The machines that are present.
@@ -320,6 +317,34 @@ impl Client {
         self.call(self.http.get(self.url(&["version"]))).await
     }
 
+    /// What the store holds, as it is at one revision: see [`backup`].
+    ///
+    /// # Errors
+    /// As [`ClientError`] says, also in the stream.
+    pub async fn backup(&self) -> Result<TextStream, ClientError> {
+        let response = self.send(self.http.get(self.url(&["backup"]))).await?;
+        Ok(self.pieces(response))
+    }
+
+    /// Makes the cluster what a backup holds. It takes as long as it takes, whatever the client's limit is.
+    ///
+    /// # Errors
+    /// A backup that is none is a `bad-backup`; a cluster that is not empty is `not-empty`, unless it may be replaced.
+    pub async fn restore(&self, text: Vec<u8>, query: backup::RestoreQuery) -> Result<backup::Restored, ClientError> {
+        let response = self.send(self.http.post(self.url(&["restore"])).query(&query).body(text)).await?;
+        let body = response.bytes().await.map_err(|err| self.unreachable(err))?;
+        serde_json::from_slice(&body).map_err(|err| self.garbled(&err))
+    }
+
+    fn pieces(&self, response: reqwest::Response) -> TextStream {
+        let endpoint = self.endpoint.clone();
+        let pieces = response.bytes_stream().map(move |piece| match piece {
+            Ok(bytes) => Ok(bytes.to_vec()),
+            Err(err) => Err(ClientError::Unreachable { endpoint: endpoint.clone(), err }),
+        });
+        pieces.boxed()
+    }
+
     /// The URL of a path, each segment escaped.
     pub(crate) fn url(&self, segments: &[&str]) -> reqwest::Url {
         let mut url = reqwest::Url::parse(&self.base).expect("an endpoint is a URL");
@@ -357,6 +382,20 @@ impl Client {
     fn garbled(&self, reason: &dyn std::fmt::Display) -> ClientError {
         ClientError::Garbled { endpoint: self.endpoint.clone(), reason: reason.to_string() }
     }
+}
+
+/// What requests to `endpoint` go through, and what their URLs begin with.
+pub(crate) fn http_client(endpoint: &Endpoint) -> Result<(reqwest::Client, String), ClientError> {
+    let mut builder = reqwest::Client::builder().no_proxy();
+    let base = match endpoint {
+        Endpoint::Unix(path) => {
+            builder = builder.unix_socket(path.as_path());
+            "http://fleet".to_owned()
+        }
+        Endpoint::Http(url) => url.clone(),
+    };
+    let http = builder.build().map_err(|err| ClientError::Setup { endpoint: endpoint.clone(), err })?;
+    Ok((http, base))
 }
 
 /// Cuts a body into lines and reads each.

@@ -2,7 +2,7 @@
 //!
 //! The types here are promises of their own: nothing inside fleet is serialised directly, each is converted by hand.
 //! [`v2`] is the API that `fleetctl` speaks; [`Client`] is the way to it, over a unix socket or TCP. [`v1`] is what clients of the
-//! original speak. The guide is `docs/api-v2.md`; what is served is described for other languages in `docs/openapi-v2.json`.
+//! original speak; [`ClientV1`] reads the units of a cluster that speaks nothing else. The guide is `docs/api-v2.md`; what is served is described for other languages in `docs/openapi-v2.json`.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -35,12 +35,15 @@
 //! Times are milliseconds since the Unix epoch where a field ends in `_ms`. Every call may fail with a [`ClientError`]: nobody
 //! answered, the answer is not fleet's, or a [`v2::Problem`], whose [`v2::ProblemKind`] is for programs.
 
+pub mod backup;
 mod calls;
 mod client;
+mod client_v1;
 mod events;
 pub mod v1;
 pub mod v2;
 
 pub use calls::Terms;
 pub use client::{Client, ClientError, Endpoint, EndpointError, TextStream, WatchStream};
+pub use client_v1::ClientV1;
 pub use events::{EventFilter, EventStream};

@@ -7,6 +7,9 @@ use clap::{ArgAction, Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use fleet_api::v2::DRAIN_MAX;
 use fleet_core::model::DRAIN_MAX_DEFAULT;
 
+use crate::commands::backup::{BackupArgs, RestoreArgs};
+use crate::commands::export::ExportArgs;
+use crate::commands::import::ImportArgs;
 use crate::completion;
 use crate::exit::Exit;
 use crate::former::{FormerArgs, WayArgs};
@@ -99,6 +102,14 @@ pub enum Command {
         #[command(subcommand)]
         command: MachineCommand,
     },
+    /// Write all units as files, with a list of what else is known of them
+    Export(ExportArgs),
+    /// Take units over from exported or plain files, from a dump, or from another cluster
+    Import(ImportArgs),
+    /// Keep what the cluster's store holds in a file, as it is at one moment
+    Backup(BackupArgs),
+    /// Make the cluster what a backup holds
+    Restore(RestoreArgs),
     /// Bring up a cluster on this box: machines with a real systemd each, and a fleetd
     Dev(Dev),
     /// Print the script with which a shell completes command lines, also with names from the cluster

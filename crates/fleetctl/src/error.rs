@@ -4,12 +4,14 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use fleet_api::backup::BackupError;
 use fleet_api::{ClientError, EndpointError, v2};
 use fleet_core::unit::{Problem, UnitNameError};
 use fleet_dev::DevError;
 
 use crate::exit::Exit;
 use crate::journal::Look;
+use crate::transfer::manifest::FILE_NAME;
 use crate::wait::{Failure, Goal};
 
 /// Why a command, or its part for one unit, failed.
@@ -56,6 +58,28 @@ pub enum CommandError {
         #[source]
         err: io::Error,
     },
+    #[error("cannot write `{path}`", path = path.display())]
+    Write {
+        path: PathBuf,
+        #[source]
+        err: io::Error,
+    },
+    #[error("`{path}` holds other files", path = path.display())]
+    NoExport { path: PathBuf },
+    #[error("unit {name} changes faster than it can be read")]
+    Restless { name: String },
+    #[error("`{path}` cannot be used: {reason}", path = path.display())]
+    Manifest { path: PathBuf, reason: String },
+    #[error("`{path}` is no dump of units: {reason}", path = path.display())]
+    Dump { path: PathBuf, reason: String },
+    #[error("`{path}` cannot be used as a backup", path = path.display())]
+    BadBackup {
+        path: PathBuf,
+        #[source]
+        err: BackupError,
+    },
+    #[error("{n} of {of} units cannot be imported, so nothing is changed")]
+    ImportRefused { n: usize, of: usize },
     #[error("`{given}` names no unit")]
     BadName {
         given: String,
@@ -220,6 +244,13 @@ impl CommandError {
             CommandError::Api { hint, .. } => return hint.clone(),
             CommandError::NoAnswer { .. } => {
                 "fleetd is there and does not answer in time; more time is given by `--request-timeout`".to_owned()
+            }
+            CommandError::NoExport { .. } => format!(
+                "an export goes into a new or empty directory, or over an earlier export, which has a `{FILE_NAME}`"
+            ),
+            CommandError::Restless { .. } => "try again".to_owned(),
+            CommandError::ImportRefused { .. } => {
+                "the notes in the table say why; `--skip-refused` imports the others".to_owned()
             }
             CommandError::BadName { given, err: UnitNameError::BadChar { ch, .. } } if "*?[".contains(*ch) => {
                 format!("a pattern is quoted: `'{given}'`")

@@ -11,8 +11,6 @@ pub fn machine(id: &str) -> Machine {
         ip: None,
         metadata: BTreeMap::new(),
         version: "1".to_owned(),
-        capabilities: Vec::new(),
-        leads: false,
         units: 0,
         present: true,
         lost: None,

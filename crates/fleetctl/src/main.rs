@@ -2,7 +2,7 @@
 //!
 //! A command reads its arguments, asks the API, waits if it has to, and prints. What is decided is decided by pure functions:
 //! what an argument means (`names`), which change to ask for (`create`), whether a unit is as asked for (`wait`), how things look
-//! (`render`), how journals become one (`journal`). The rest (`commands`) only carries out.
+//! (`render`), how journals become one (`journal`), what an import would change (`transfer`). The rest (`commands`) only carries out.
 //!
 //! Absent here: the store, systemd, and every decision about placement; all of it is behind the API.
 //!
@@ -25,6 +25,7 @@ mod names;
 mod render;
 mod select;
 mod settings;
+mod transfer;
 mod wait;
 
 use std::process::ExitCode;

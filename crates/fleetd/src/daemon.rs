@@ -93,9 +93,8 @@ pub async fn run(config: Config, read: Read, verbosity: Verbosity) -> Result<(),
     }
     // The boot tells this process's restart from another machine with the same ID: those two must not take the lead for
     // their own from each other.
-    let id = config.machines.first().map_or_else(String::new, |machine| format!("{} {}", machine.id, boot_id()));
-    let can_lead = !config.disable_engine;
-    let record = |machine: &MachineConfig| record(machine, advertised.as_ref(), can_lead);
+    let id = config.machines.first().map(|machine| format!("{} {}", machine.id, boot_id()));
+    let record = |machine: &MachineConfig| record(machine, advertised.as_ref());
     let mut records = BTreeMap::new();
     for machine in config.machines.iter().cloned() {
         let told = watch::Sender::new(record(&machine));
@@ -104,7 +103,8 @@ pub async fn run(config: Config, read: Read, verbosity: Verbosity) -> Result<(),
         records.insert(machine_id, told);
     }
     parts.spawn(tell_that_alive(view.clone()));
-    let leader_id = (!config.disable_engine).then_some(id);
+    // Without a machine there is no name to lead by, and nobody who asked for an engine: only the API is wanted then.
+    let leader_id = id.filter(|_| !config.disable_engine);
     parts::serve_cluster(&mut parts, store, view.clone(), settings(&config), leader_id);
     let mut up = pin!(tell_when_up(&view, &config.machines));
     let mut is_up = false;
@@ -231,7 +231,7 @@ async fn serve_machine(
 }
 
 /// What a machine tells of itself.
-fn record(machine: &MachineConfig, advertised: Option<&Advertised>, can_lead: bool) -> MachineRecord {
+fn record(machine: &MachineConfig, advertised: Option<&Advertised>) -> MachineRecord {
     let public_ip = if machine.public_ip.is_empty() { default_address() } else { machine.public_ip.clone() };
     MachineRecord {
         api: advertised.map_or_else(String::new, |advertised| advertised.url(&public_ip)),
@@ -240,7 +240,6 @@ fn record(machine: &MachineConfig, advertised: Option<&Advertised>, can_lead: bo
         version: env!("CARGO_PKG_VERSION").to_owned(),
         name: None,
         boot_id: boot_id(),
-        capabilities: can_lead.then(|| "engine".to_owned()).into_iter().collect(),
     }
 }
 

@@ -10,6 +10,7 @@
 
 mod api_v1;
 mod api_v2;
+mod backups;
 mod bad_units;
 mod daemon;
 mod desk;
@@ -24,5 +25,6 @@ mod placement;
 mod regressions;
 mod several;
 mod shows;
+mod transfer;
 mod unit_files;
 mod world;

@@ -159,6 +159,8 @@ kinds! {
     BadUnitName "bad-unit-name" 400 "that is no unit name"
     /// A unit file has mistakes: each is one of the `findings`, with its line.
     BadUnitFile "bad-unit-file" 400 "the unit file cannot be used"
+    /// What was sent to be restored is no backup, or not a whole one: the `findings` say what is wrong. Nothing was changed.
+    BadBackup "bad-backup" 400 "the backup cannot be used"
     /// The path is none of this API. `/fleet/v2/openapi.json` lists all that there are.
     NotFound "not-found" 404 "there is nothing at this path"
     /// There is no such unit in the cluster.
@@ -177,6 +179,8 @@ kinds! {
     Conflict "conflict" 409 "others keep changing the same"
     /// A machine that is present cannot be given up.
     MachinePresent "machine-present" 409 "the machine is present"
+    /// A backup is to be restored onto a cluster that has something in it, without `replace`.
+    NotEmpty "not-empty" 409 "the cluster is not empty"
     /// `If-Match`, `If-None-Match` or a change's `generation` does not hold: the unit or machine is not as you saw it. Read it again
     /// and decide again. Nothing was changed.
     PreconditionFailed "precondition-failed" 412 "it is not as you saw it"

@@ -2,11 +2,12 @@
 //!
 //! [`Key`] is the only place that formats and reads keys. [`record`] says what the values are and how they look in the
 //! store. [`View`] is the whole cluster as records, kept up to date by a watch. [`ops`] makes guarded transactions from a
-//! view and a wish. Nothing here does I/O or decides anything.
+//! view and a wish, [`restore`] from a view and a backup. Nothing here does I/O or decides anything.
 
 mod key;
 pub mod ops;
 pub mod record;
+pub mod restore;
 mod value;
 mod view;
 

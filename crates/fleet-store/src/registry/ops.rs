@@ -552,7 +552,7 @@ fn as_seen(view: &View, key: &Key) -> Guard {
 }
 
 /// That operators have said something of the machine.
-fn said(machine: &MachineId, now: Timestamp) -> Write {
+pub(super) fn said(machine: &MachineId, now: Timestamp) -> Write {
     put(&Key::Operators(machine.clone()), &OperatorsRecord { changed: now }, None)
 }
 

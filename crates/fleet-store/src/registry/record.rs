@@ -2,7 +2,7 @@
 //!
 //! Records are what code works with; the `...Wire` types are the promise to the store, and each has a golden test.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use fleet_core::model::{Brake, Drain, Generation, Placement, Revision, TargetState, Timestamp, UnitState};
 use fleet_core::unit::{UnitFile, UnitHash, UnitName, WhenIsolated};
@@ -70,8 +70,6 @@ pub struct MachineRecord {
     pub boot_id: String,
     /// Where others reach its `fleetd`'s API, such as `http://10.0.0.1:49153`; empty if nowhere.
     pub api: String,
-    /// What its `fleetd` can do besides running units, in words: `engine` (it may lead).
-    pub capabilities: BTreeSet<String>,
 }
 
 /// `metadata/ID/KEY`: one piece of dynamic metadata.
@@ -241,8 +239,6 @@ struct MachineWire {
     boot_id: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     api: String,
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    capabilities: BTreeSet<String>,
 }
 
 impl Value for MachineRecord {
@@ -255,13 +251,12 @@ impl Value for MachineRecord {
             name: self.name.clone(),
             boot_id: self.boot_id.clone(),
             api: self.api.clone(),
-            capabilities: self.capabilities.clone(),
         })
     }
 
     fn decode(bytes: &[u8]) -> Result<MachineRecord, ValueError> {
-        let MachineWire { v: _, public_ip, metadata, version, name, boot_id, api, capabilities } = from_json(bytes)?;
-        Ok(MachineRecord { public_ip, metadata, version, name, boot_id, api, capabilities })
+        let MachineWire { v: _, public_ip, metadata, version, name, boot_id, api } = from_json(bytes)?;
+        Ok(MachineRecord { public_ip, metadata, version, name, boot_id, api })
     }
 }
 

@@ -1,5 +1,6 @@
 //! The commands: each asks the API, waits if it has to, and prints through the console.
 
+pub mod backup;
 mod cat;
 mod create;
 mod dev;
@@ -7,6 +8,8 @@ mod dev_record;
 mod drain;
 mod existing;
 mod explain;
+pub mod export;
+pub mod import;
 mod journal;
 mod list;
 mod machine;
@@ -56,6 +59,10 @@ async fn with_cluster(command: Command, session: &Session<'_>) -> Result<Exit, C
         Command::ListUnitFiles(args) => list::unit_files(session, &args).await,
         Command::ListMachines(args) => list::machines(session, &args).await,
         Command::Machine { command } => machine::run(session, command).await,
+        Command::Export(args) => export::run(session, &args).await,
+        Command::Import(args) => import::run(session, &args).await,
+        Command::Backup(args) => backup::backup(session, &args).await,
+        Command::Restore(args) => backup::restore(session, &args).await,
         Command::Dev(_) => unreachable!("it needs no cluster and was carried out by `run`"),
         Command::Version { .. }
         | Command::Verify { .. }

@@ -73,7 +73,10 @@ impl<'a> Session<'a> {
                     .to_owned(),
             ),
             ClientError::Unreachable { .. } => Some(self.unreachable_hint()),
-            ClientError::Setup { .. } | ClientError::Problem(_) | ClientError::Garbled { .. } => None,
+            ClientError::Setup { .. }
+            | ClientError::Problem(_)
+            | ClientError::Refused { .. }
+            | ClientError::Garbled { .. } => None,
         };
         CommandError::Api { doing: doing.to_owned(), err, hint }
     }

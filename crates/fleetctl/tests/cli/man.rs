@@ -17,11 +17,14 @@ fn a_page_for_each_command() {
         .collect();
     pages.sort();
     expect![[r#"
+        fleetctl-backup.1
         fleetctl-cat.1
         fleetctl-completion.1
         fleetctl-destroy.1
         fleetctl-dev.1
         fleetctl-explain.1
+        fleetctl-export.1
+        fleetctl-import.1
         fleetctl-journal.1
         fleetctl-list-machines.1
         fleetctl-list-unit-files.1
@@ -35,6 +38,7 @@ fn a_page_for_each_command() {
         fleetctl-machine-uncordon.1
         fleetctl-machine.1
         fleetctl-restart.1
+        fleetctl-restore.1
         fleetctl-start.1
         fleetctl-status.1
         fleetctl-stop.1

@@ -13,7 +13,7 @@ use utoipa_axum::routes;
 
 use super::extract::Segment;
 use super::problem::{Kind, Refused, problem};
-use super::{Api, events, lists, machines, plan, tools, units};
+use super::{Api, backup, events, lists, machines, plan, tools, units};
 
 /// What stands above the single operations.
 #[derive(utoipa::OpenApi)]
@@ -56,6 +56,8 @@ pub fn routes() -> (axum::Router<Api>, utoipa::openapi::OpenApi) {
         .routes(routes!(lists::counts))
         .routes(routes!(plan::plan))
         .routes(routes!(events::follow))
+        .routes(routes!(backup::backup))
+        .routes(routes!(backup::restore))
         .routes(routes!(machines::version))
         .routes(routes!(problems))
         .routes(routes!(one_problem))

@@ -4,6 +4,7 @@
 //! The files here are v2, but for `v1` (clients of the original), `changes` (the one way to change units) and `body`, which both
 //! use.
 
+mod backup;
 mod body;
 mod changes;
 mod convert;
@@ -30,7 +31,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::{Method, Uri, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::any;
@@ -133,6 +134,15 @@ impl Api {
         let wishes: Vec<changes::Wish> = request.changes.into_iter().map(Into::into).collect();
         changes::carry_out(self, &wishes, None).await
     }
+
+    /// Answers one request as it is answered on a socket.
+    pub async fn ask(&self, request: Request) -> Response {
+        let service = hyper_util::service::TowerToHyperService::new(router(self.clone()));
+        match hyper::service::Service::call(&service, request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        }
+    }
 }
 
 /// Serves one socket until the API ends, and the requests that are underway then.
@@ -174,7 +184,7 @@ async fn metrics(State(api): State<Api>) -> Response {
 /// Lets a request to v2 wait for the first look at the store.
 async fn ready(
     axum::extract::State(api): axum::extract::State<Api>,
-    request: axum::extract::Request,
+    request: Request,
     next: axum::middleware::Next,
 ) -> Result<axum::response::Response, Refused> {
     api.ready().await?;

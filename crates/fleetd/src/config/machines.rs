@@ -78,15 +78,18 @@ pub enum MachinesError {
     },
     #[error("machines_file {path} names machine {id} twice")]
     Twice { path: PathBuf, id: MachineId },
-    #[error("machines_file {path} names {n} machines: from 1 to {MACHINES_MAX} are served")]
+    #[error("machines_file {path} names {n} machines: up to {MACHINES_MAX} are served")]
     Number { path: PathBuf, n: usize },
+    #[error("machines_file {path} names no machine: write `machine = []` to serve only the API")]
+    None { path: PathBuf },
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
+    /// Nothing at all is a mistake; an empty list is meant.
     #[serde(default)]
-    machine: Vec<Entry>,
+    machine: Option<Vec<Entry>>,
 }
 
 #[derive(Deserialize)]
@@ -113,13 +116,14 @@ pub fn read(path: &Path) -> Result<Vec<MachineConfig>, MachinesError> {
     let owned = || path.to_owned();
     let text = std::fs::read_to_string(path).map_err(|err| MachinesError::Read { path: owned(), err })?;
     let file: File = toml::from_str(&text).map_err(|err| MachinesError::Parse { path: owned(), err: Box::new(err) })?;
-    let n = file.machine.len();
-    if n == 0 || MACHINES_MAX < n {
+    let entries = file.machine.ok_or_else(|| MachinesError::None { path: owned() })?;
+    let n = entries.len();
+    if MACHINES_MAX < n {
         return Err(MachinesError::Number { path: owned(), n });
     }
     let mut ids = BTreeSet::new();
     let mut machines = Vec::new();
-    for (idx, entry) in file.machine.into_iter().enumerate() {
+    for (idx, entry) in entries.into_iter().enumerate() {
         let id =
             MachineId::from_str(&entry.id).map_err(|err| MachinesError::Id { path: owned(), number: idx + 1, err })?;
         if !ids.insert(id.clone()) {

@@ -534,7 +534,8 @@ mod tests {
         let rows = [
             (machine("a1") + &machine("a2"), "2"),
             (machine("a1") + &machine("a1"), "names machine a1 twice"),
-            (String::new(), "names 0 machines"),
+            (String::new(), "names no machine"),
+            ("machine = []".to_owned(), "0"),
             (machine("a/1"), "machine 1"),
             ("machine = 1".to_owned(), "cannot be understood"),
         ];
