@@ -1,9 +1,12 @@
-//! Chores: `cargo xtask demo`, `cargo xtask test`, `cargo xtask sim`, `cargo xtask man`, `cargo xtask bench`.
+//! Chores: `cargo xtask demo`, `cargo xtask test`, `cargo xtask sim`, `cargo xtask fuzz`, `cargo xtask load`,
+//! `cargo xtask man`, `cargo xtask bench`.
 //!
 //! Each installs what it needs and the machine lacks, so nothing has to be typed before it.
 
 mod bench;
 mod demo;
+mod fuzz;
+mod load;
 mod man;
 mod run;
 mod setup;
@@ -41,6 +44,10 @@ enum Chore {
     },
     /// Simulate whole clusters with faults, one for each seed; `cargo xtask test` runs the first 200.
     Sim(sim::Args),
+    /// Look for input that fleet cannot take; `cargo xtask test` tries what was found before.
+    Fuzz(fuzz::Args),
+    /// Let 100 clients change 1,000 units at once for a minute, and see whether every acknowledged write is there.
+    Load(load::Args),
     /// Write the manual pages of fleetctl and fleetd.
     Man {
         /// Where to; it is made if it is not there.
@@ -56,6 +63,8 @@ fn main() -> ExitCode {
         Chore::DemoSteps => demo::steps(),
         Chore::Test { quick, machines } => test::run(quick, machines),
         Chore::Sim(args) => sim::run(&args),
+        Chore::Fuzz(args) => fuzz::run(&args),
+        Chore::Load(args) => load::run(&args),
         Chore::Man { folder } => man::run(&folder),
         Chore::Bench(args) => bench::run(&args),
     };

@@ -35,8 +35,8 @@ pub fn run(quick: bool, machines: Option<Machines>) -> Result<(), ChoreError> {
     Ok(())
 }
 
-/// The features without which cargo does not build the tests that boot whole machines.
-const FEATURES: &str = "acceptance/machines,fleet-dev/machines";
+/// The features without which cargo does not build the tests that boot whole machines, and the one of `cargo xtask load`.
+const FEATURES: &str = "acceptance/load,acceptance/machines,fleet-dev/machines";
 
 /// The tests that boot whole machines. One after the other: some measure how long something takes.
 fn on_machines(which: Machines) -> Result<(), ChoreError> {

@@ -73,7 +73,6 @@ impl Daemon {
             name: None,
             boot_id,
             api: String::new(),
-            capabilities: Default::default(),
         };
         let manager = Arc::new(Hands::new(Arc::clone(&life), host.fake.manager()));
         // Nobody changes it: its sender is gone.

@@ -104,6 +104,11 @@ impl World {
         self.cluster.endpoint()
     }
 
+    /// The sockets of all `fleetd`: one, or one for each machine on an etcd.
+    pub fn endpoints(&self) -> Vec<String> {
+        self.cluster.fleetds().iter().map(fleet_dev::Daemon::endpoint).collect()
+    }
+
     fn specs(&self) -> Vec<MachineSpec> {
         self.machines().iter().map(|machine| machine.spec().clone()).collect()
     }
