@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use serde::de::DeserializeOwned;
 
+use crate::observe::{Exchange, Observer};
 use crate::{backup, v2};
 
 /// Where a fleet API is.
@@ -142,6 +143,17 @@ fn idempotency_key() -> String {
     format!("{one:016x}{other:016x}-{}", NUMBER.fetch_add(1, Ordering::Relaxed))
 }
 
+/// The header with a request's ID.
+const REQUEST_ID: &str = "x-request-id";
+
+/// The path of a URL, with its query.
+fn path_of(url: &reqwest::Url) -> String {
+    match url.query() {
+        Some(query) => format!("{}?{query}", url.path()),
+        None => url.path().to_owned(),
+    }
+}
+
 /// Longest line of a watch that is accepted, in bytes: a unit on ten thousand machines fits many times over.
 const WATCH_LINE_MAX: usize = 64 << 20;
 
@@ -152,6 +164,7 @@ pub struct Client {
     endpoint: Endpoint,
     base: String,
     timeout: Option<Duration>,
+    pub(crate) observer: Option<Observer>,
 }
 
 impl Client {
@@ -161,7 +174,7 @@ impl Client {
     /// [`ClientError::Setup`]. Nothing is sent yet: whether somebody is there is seen at the first call.
     pub fn new(endpoint: Endpoint, timeout: Option<Duration>) -> Result<Client, ClientError> {
         let (http, base) = http_client(&endpoint)?;
-        Ok(Client { http, endpoint, base: base + v2::PREFIX, timeout })
+        Ok(Client { http, endpoint, base: base + v2::PREFIX, timeout, observer: None })
     }
 
     /// Where this client goes.
@@ -363,7 +376,8 @@ impl Client {
     }
 
     pub(crate) async fn send(&self, request: reqwest::RequestBuilder) -> Result<reqwest::Response, ClientError> {
-        let response = request.send().await.map_err(|err| self.unreachable(err))?;
+        let request = request.build().map_err(|err| self.unreachable(err))?;
+        let response = self.exchange(request).await.map_err(|err| self.unreachable(err))?;
         if response.status().is_success() {
             return Ok(response);
         }
@@ -373,6 +387,26 @@ impl Client {
             Ok(problem) => Err(ClientError::Problem(Box::new(problem))),
             Err(_) => Err(self.garbled(&format!("status {status} without a reason"))),
         }
+    }
+
+    /// Sends a request, and tells whoever observes.
+    async fn exchange(&self, request: reqwest::Request) -> Result<reqwest::Response, reqwest::Error> {
+        let Some(Observer(tell)) = &self.observer else {
+            return self.http.execute(request).await;
+        };
+        let (method, path) = (request.method().to_string(), path_of(request.url()));
+        let begun = Instant::now();
+        let answer = self.http.execute(request).await;
+        let response = answer.as_ref().ok();
+        let id = response.and_then(|response| response.headers().get(REQUEST_ID)?.to_str().ok());
+        tell(&Exchange {
+            method,
+            path,
+            status: response.map(|response| response.status().as_u16()),
+            request: id.map(str::to_owned),
+            took: begun.elapsed(),
+        });
+        answer
     }
 
     fn unreachable(&self, err: reqwest::Error) -> ClientError {

@@ -40,6 +40,7 @@ mod calls;
 mod client;
 mod client_v1;
 mod events;
+mod observe;
 pub mod v1;
 pub mod v2;
 
@@ -47,3 +48,4 @@ pub use calls::Terms;
 pub use client::{Client, ClientError, Endpoint, EndpointError, TextStream, WatchStream};
 pub use client_v1::ClientV1;
 pub use events::{EventFilter, EventStream};
+pub use observe::Exchange;

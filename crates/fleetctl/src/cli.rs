@@ -82,7 +82,7 @@ pub enum Command {
     Restart(Restart),
     /// Stop units, take them from their machines and forget them
     Destroy(Destroy),
-    /// Print a unit's file
+    /// Print unit files
     Cat(Cat),
     /// Say how units are: systemctl's status, or why a unit waits; without a unit: the cluster at a glance
     Status(Status),
@@ -90,6 +90,10 @@ pub enum Command {
     Explain(Explain),
     /// Print the journals of units, on all their machines
     Journal(Journal),
+    /// Say whether units run: a word for each, and exit code 0 if one of them does, 3 if not
+    IsActive(Is),
+    /// Say whether units have failed: a word for each, and exit code 0 if one of them has, 1 if not
+    IsFailed(Is),
     /// List units as their machines' systemds see them
     ListUnits(ListUnits),
     /// List the units that the cluster knows
@@ -298,9 +302,21 @@ pub struct Cat {
     /// Print the form that fleet hashes and systemd reads, without comments
     #[arg(long)]
     pub canonical: bool,
-    /// The unit
-    #[arg(value_name = "UNIT")]
-    pub unit: String,
+    /// Unit names or quoted globs; each of several files gets its unit's name above it
+    #[arg(value_name = "UNIT", required = true)]
+    pub units: Vec<String>,
+}
+
+/// What is asked of units.
+#[derive(Debug, Args)]
+#[command(after_help = EXISTING_HELP)]
+pub struct Is {
+    /// Print nothing
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Unit names or quoted globs
+    #[arg(value_name = "UNIT", required = true)]
+    pub units: Vec<String>,
 }
 
 #[derive(Debug, Args)]
@@ -475,6 +491,9 @@ pub struct ListUnitFiles {
 pub struct ListMachines {
     #[command(flatten)]
     pub table: TableArgs,
+    /// Go on with what changes: drawn anew on a terminal, else one line for each change
+    #[arg(short, long)]
+    pub watch: bool,
     /// Only machines in one of these states, separated by commas: `present`, `lost`, `absent`, `given-up`, `cordoned`, `draining`
     #[arg(long, value_name = "STATES")]
     pub state: Vec<String>,

@@ -142,6 +142,17 @@ impl Console {
         });
     }
 
+    /// What prints lines for those who asked for `--debug`; `None` if nobody did. For places that the console does not reach.
+    pub fn debugger(&self) -> Option<impl Fn(&str) + Send + Sync + 'static> {
+        let bar = self.bar.clone();
+        self.debug.then_some(move |text: &str| {
+            bar.suspend(|| {
+                // As in `talk`.
+                let _ = writeln!(anstream::stderr().lock(), "debug: {text}");
+            });
+        })
+    }
+
     /// A line for those who asked for `--debug`.
     pub fn debug(&self, text: &str) {
         if self.debug {

@@ -17,6 +17,8 @@ use crate::wait::{Failure, Goal};
 /// Why a command, or its part for one unit, failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
+    #[error("there is no command `{given}`")]
+    NoCommand { given: String, hint: &'static str },
     #[error("No units given")]
     NoUnits { command: &'static str },
     #[error("units cannot be signed: the signed/verified units feature is DEPRECATED and cannot be used")]
@@ -175,6 +177,7 @@ impl CommandError {
     pub fn exit(&self) -> Exit {
         match self {
             CommandError::NoUnits { .. }
+            | CommandError::NoCommand { .. }
             | CommandError::Signing
             | CommandError::BadEnv { .. }
             | CommandError::BadFlag { .. }
@@ -227,9 +230,20 @@ impl CommandError {
         }
     }
 
+    /// The ID under which fleetd's log tells more, where something went wrong in fleetd that should not.
+    pub fn request(&self) -> Option<&str> {
+        match self {
+            CommandError::Api { err: ClientError::Problem(problem), .. } | CommandError::Refused { problem, .. } => {
+                problem.instance.as_deref().filter(|_| problem.status == 500)
+            }
+            _ => None,
+        }
+    }
+
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
+            CommandError::NoCommand { hint, .. } => (*hint).to_owned(),
             CommandError::Signing => "leave `--sign` out".to_owned(),
             CommandError::NoUnits { command } => {
                 format!("name at least one unit: `fleetctl {command} UNIT...`; see `fleetctl help {command}`")

@@ -19,6 +19,7 @@ mod exit;
 mod fixture;
 mod flags;
 mod former;
+mod habit;
 mod journal;
 mod man;
 mod names;
@@ -59,8 +60,25 @@ fn read_line() -> Result<Cli, CommandError> {
         let at = args.iter().position(|arg| arg == "--").unwrap_or(args.len());
         args.insert(at, "--help".into());
     }
-    let matches = parser.get_matches_from(args);
+    let matches = match parser.try_get_matches_from(args) {
+        Ok(matches) => matches,
+        Err(err) => match habit_of(&err) {
+            Some(err) => return Err(err),
+            None => err.exit(),
+        },
+    };
     Ok(Cli::from_arg_matches(&matches).unwrap_or_else(|err| err.exit()))
+}
+
+/// The error for a command that is another tool's and of which something can be said.
+fn habit_of(err: &clap::Error) -> Option<CommandError> {
+    let clap::error::ContextValue::String(given) = err.get(clap::error::ContextKind::InvalidSubcommand)? else {
+        return None;
+    };
+    // Commands of `machine` have other neighbors.
+    let is_of_all = err.get(clap::error::ContextKind::Usage)?.to_string().contains("fleetctl [OPTIONS]");
+    let hint = habit::hint(given).filter(|_| is_of_all)?;
+    Some(CommandError::NoCommand { given: given.clone(), hint })
 }
 
 fn env(name: &str) -> Option<String> {

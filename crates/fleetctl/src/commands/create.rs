@@ -156,7 +156,7 @@ async fn carry_out(
     }
     let response = change(session, changes).await?;
     let mut exit = Exit::Ok;
-    let mut expected = BTreeMap::new();
+    let (mut expected, mut in_order) = (BTreeMap::new(), Vec::new());
     for result in response.results {
         for warning in &result.warnings {
             session.console.talk(&format!("WARNING: Unit {}: {warning}", result.name));
@@ -179,6 +179,7 @@ async fn carry_out(
                     v2::State::Launched => Goal::Launched,
                 };
                 // A start leaves a restart that somebody else asked for alone: only the generation counts.
+                in_order.push(result.name.clone());
                 expected.insert(result.name, Expected { goal, generation: result.generation, restarts: 0 });
             }
             Err(err) => exit = exit.and(session.report(&err)),
@@ -188,7 +189,7 @@ async fn carry_out(
         return Ok(exit);
     };
     if block.no_block {
-        for name in expected.keys() {
+        for name in &in_order {
             let global = if globals.get(name) == Some(&true) { "global " } else { "" };
             session.console.line(&format!("Triggered {global}unit {name} {}", verb(target)))?;
         }

@@ -64,13 +64,14 @@ pub async fn run(session: &Session<'_>, verb: Verb, units: &[String], block: Blo
         }
     }
     let response = change(session, changes).await?;
-    let mut expected = BTreeMap::new();
+    let (mut expected, mut in_order) = (BTreeMap::new(), Vec::new());
     for result in response.results {
         match accepted(result) {
             Ok(result) => {
                 // Only a restart waits for the counter: a stop may well overtake somebody else's restart.
                 let restarts = if verb == Verb::Restart { result.restarts } else { 0 };
                 let one = Expected { goal: verb.goal(), generation: result.generation, restarts };
+                in_order.push(result.name.clone());
                 expected.insert(result.name, one);
             }
             Err(err) => exit = exit.and(session.report(&err)),
@@ -78,7 +79,7 @@ pub async fn run(session: &Session<'_>, verb: Verb, units: &[String], block: Blo
     }
     let mut done = Vec::new();
     if block.no_block {
-        for name in expected.into_keys() {
+        for name in in_order {
             session.console.line(&triggered(verb, &known[&name]))?;
             done.push(name);
         }

@@ -88,7 +88,7 @@ async fn run(
     table: &impl UnitTable,
 ) -> Result<Exit, CommandError> {
     if watch {
-        return watching::run(session, args, table).await;
+        return watching::units(session, args, table).await;
     }
     let globs: Vec<String> = patterns(&units.units)?.iter().map(|glob| glob.as_str().to_owned()).collect();
     let mut list = session.call("list the units", session.client.units(&globs)).await?;
@@ -105,27 +105,21 @@ pub async fn machines(session: &Session<'_>, args: &ListMachines) -> Result<Exit
     let chosen = choose(&table::machines(), &args.table)?;
     let states = select::states(&args.state, Some(&MACHINE_STATES), "; systemd's are in `list-units`")?;
     let selection = Selection { states, ..Selection::default() };
-    let mut list = session.call("list the machines", session.client.machines()).await?;
-    let mut exit = Exit::Ok;
-    if !args.machines.is_empty() {
-        let mut ids = Vec::new();
-        for given in &args.machines {
-            if names::is_glob(given) {
-                let globs = names::patterns(given)?;
-                let machines = list.machines.iter();
-                ids.extend(
-                    machines.filter(|one| globs.iter().any(|glob| glob.matches(&one.id))).map(|one| one.id.clone()),
-                );
-            } else {
-                match machine_among(given, &list.machines) {
-                    Ok(id) => ids.push(id),
-                    Err(err) => exit = exit.and(session.report(&err)),
-                }
+    if args.watch {
+        let mut said = false;
+        return watching::machines(session, &args.table, |list| {
+            let (list, errors) = chosen_machines(list, &args.machines, &selection);
+            if !std::mem::replace(&mut said, true) {
+                session.report_all(&errors);
             }
-        }
-        list.machines.retain(|machine| ids.contains(&machine.id));
+            let table = chosen.table(&list.machines, args.table.full);
+            (list.machines, table)
+        })
+        .await;
     }
-    list.machines.retain(|machine| selection.fits_machine(machine));
+    let list = session.call("list the machines", session.client.machines()).await?;
+    let (list, errors) = chosen_machines(list, &args.machines, &selection);
+    let exit = session.report_all(&errors);
     let ids = list.machines.iter().map(|machine| machine.id.as_str());
     if !structured(session, args.table.output, &list, ids)? {
         if let Some(brake) = &list.brake {
@@ -134,6 +128,32 @@ pub async fn machines(session: &Session<'_>, args: &ListMachines) -> Result<Exit
         print(session, args.table.full, !args.table.no_legend, &chosen.table(&list.machines, args.table.full))?;
     }
     Ok(exit)
+}
+
+/// The machines that are asked for: by `given`, IDs, addresses or globs, and by state.
+fn chosen_machines(
+    mut list: v2::MachineList,
+    given: &[String],
+    selection: &Selection,
+) -> (v2::MachineList, Vec<CommandError>) {
+    let (mut ids, mut errors) = (Vec::new(), Vec::new());
+    for one in given {
+        let found = if names::is_glob(one) {
+            names::patterns(one).map(|globs| {
+                let fits = |machine: &&v2::Machine| globs.iter().any(|glob| glob.matches(&machine.id));
+                list.machines.iter().filter(fits).map(|machine| machine.id.clone()).collect()
+            })
+        } else {
+            machine_among(one, &list.machines).map(|id| vec![id])
+        };
+        match found {
+            Ok(found) => ids.extend(found),
+            Err(err) => errors.push(err),
+        }
+    }
+    let is_given = |machine: &v2::Machine| given.is_empty() || ids.contains(&machine.id);
+    list.machines.retain(|machine| is_given(machine) && selection.fits_machine(machine));
+    (list, errors)
 }
 
 /// Prints `value` for programs, or `names` alone, if that is asked for; else does nothing and says so.

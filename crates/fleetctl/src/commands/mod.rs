@@ -10,6 +10,7 @@ mod existing;
 mod explain;
 pub mod export;
 pub mod import;
+mod is;
 mod journal;
 mod list;
 mod machine;
@@ -54,6 +55,8 @@ async fn with_cluster(command: Command, session: &Session<'_>) -> Result<Exit, C
         Command::Status(args) if args.units.is_empty() => overview::run(session, &args).await,
         Command::Status(args) => status::run(session, &args).await,
         Command::Explain(args) => explain::run(session, &args).await,
+        Command::IsActive(args) => is::run(session, is::Question::Active, &args).await,
+        Command::IsFailed(args) => is::run(session, is::Question::Failed, &args).await,
         Command::Journal(args) => journal::run(session, &args).await,
         Command::ListUnits(args) => list::units(session, &args).await,
         Command::ListUnitFiles(args) => list::unit_files(session, &args).await,

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::time::Instant;
 
-use fleet_api::{Client, ClientError, Endpoint, v2};
+use fleet_api::{Client, ClientError, Endpoint, Exchange, v2};
 use serde::Serialize;
 
 use crate::commands::dev_record;
@@ -34,7 +33,7 @@ impl<'a> Session<'a> {
     pub fn open(settings: Settings, console: &'a Console) -> Result<Session<'a>, CommandError> {
         let client = Client::new(settings.endpoint.clone(), Some(settings.request_timeout))
             .map_err(|err| CommandError::Api { doing: "talk to fleetd".to_owned(), err, hint: None })?;
-        Ok(Session { client, console, settings })
+        Ok(Session { client: observed(client, console), console, settings })
     }
 
     /// Waits for one answer. `doing` completes the sentence "cannot ...".
@@ -43,11 +42,7 @@ impl<'a> Session<'a> {
         doing: &str,
         call: impl Future<Output = Result<T, ClientError>>,
     ) -> Result<T, CommandError> {
-        let begun = Instant::now();
-        let answer = call.await;
-        let outcome = if answer.is_ok() { "done" } else { "failed" };
-        self.console.debug(&format!("{}: {doing}: {outcome} in {:?}", self.settings.endpoint, begun.elapsed()));
-        answer.map_err(|err| self.api_error(doing, err))
+        call.await.map_err(|err| self.api_error(doing, err))
     }
 
     /// The same for calls whose answer is a stream: only the begin of it must come within the request's limit.
@@ -148,6 +143,17 @@ impl<'a> Session<'a> {
         let text = serde_json::to_string_pretty(value).map_err(CommandError::Json)?;
         Ok(self.console.line(&text)?)
     }
+}
+
+/// The client, which says each request if that is asked for: with the ID that it has in fleetd's log.
+fn observed(client: Client, console: &Console) -> Client {
+    let Some(say) = console.debugger() else { return client };
+    client.observed(move |exchange| {
+        let Exchange { method, path, status, request, took } = exchange;
+        let status = status.map_or_else(|| "no answer".to_owned(), |status| status.to_string());
+        let id = request.as_ref().map(|id| format!(", request {id}")).unwrap_or_default();
+        say(&format!("{method} {path}: {status} after {took:?}{id}"));
+    })
 }
 
 /// The ID of the machine that `given` means: an ID, the beginning of one, or an address that one machine alone has.

@@ -1,11 +1,14 @@
-//! `--watch` of lists of units: what changes, from the API's watch.
+//! `--watch` of lists: what changes. Units come from the API's watch, machines are read anew when its events speak of one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 use std::time::Duration;
 
-use fleet_api::{WatchStream, v2};
+use fleet_api::v2::EventKind;
+use fleet_api::{EventFilter, WatchStream, v2};
 use futures_util::StreamExt as _;
+use serde::Serialize;
+use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::cli::{Format, TableArgs};
@@ -22,9 +25,9 @@ const GATHER: Duration = Duration::from_millis(100);
 /// What stands for the state in the last row that is printed of a unit that has none any more.
 const GONE: &str = "gone";
 
-/// Shows a list, and goes on with what changes. It ends with Ctrl-C, or when nobody reads any more.
-pub async fn run(session: &Session<'_>, args: &TableArgs, table: &impl UnitTable) -> Result<Exit, CommandError> {
-    let mut view = View { session, args, table, shown: None };
+/// Shows a list of units, and goes on with what changes. It ends with Ctrl-C, or when nobody reads any more.
+pub async fn units(session: &Session<'_>, args: &TableArgs, table: &impl UnitTable) -> Result<Exit, CommandError> {
+    let mut view = View { session, args, shown: None };
     let mut stream = Some(open(session).await?);
     let mut picture = Picture::default();
     let mut due = None;
@@ -37,13 +40,15 @@ pub async fn run(session: &Session<'_>, args: &TableArgs, table: &impl UnitTable
                     due = due.or_else(|| picture.is_whole().then(|| Instant::now() + GATHER));
                 }
                 None => {
-                    session.console.talk("lost fleetd; trying to reach it again");
+                    session.console.talk(LOST);
                     picture.begin_again();
                 }
             },
             () = until(due) => {
                 due = None;
-                view.show(picture.units.values().cloned().collect())?;
+                let units = table.select(picture.units.values().cloned().collect());
+                let (keys, table) = table.table(&units);
+                view.show("unit", units.iter().map(|unit| (unit.name.clone(), unit)), keys, table)?;
             }
             () = &mut reader_gone => return Ok(Exit::Ok),
         }
@@ -126,29 +131,92 @@ impl Picture {
     }
 }
 
+/// Shows the machines, and goes on with what changes. `look` chooses among them, and gives what to show with a key for each row.
+pub async fn machines(
+    session: &Session<'_>,
+    args: &TableArgs,
+    mut look: impl FnMut(v2::MachineList) -> (Vec<v2::Machine>, Table),
+) -> Result<Exit, CommandError> {
+    let mut view = View { session, args, shown: None };
+    let filter = EventFilter { kinds: KINDS_OF_MACHINES.to_vec(), ..EventFilter::default() };
+    let open = || session.open_stream("follow the machines", session.client.events(&filter));
+    let fetch = || session.call("list the machines", session.client.machines());
+    // Heard from here on, so nothing is missed between the list and the first event.
+    let mut events = open().await?;
+    let mut due = Some(Instant::now());
+    let mut reader_gone = pin!(session.console.reader_gone());
+    loop {
+        tokio::select! {
+            event = events.next() => match event {
+                Some(Ok(_)) => due = due.or_else(|| Some(Instant::now() + GATHER)),
+                Some(Err(_)) | None => {
+                    session.console.talk(LOST);
+                    events = loop {
+                        tokio::time::sleep(RECONNECT_PAUSE).await;
+                        if let Ok(events) = open().await {
+                            break events;
+                        }
+                    };
+                    due = Some(Instant::now());
+                }
+            },
+            () = until(due) => {
+                due = None;
+                // A list that cannot be read means that the events will end as well.
+                if let Ok(list) = fetch().await {
+                    let (machines, table) = look(list);
+                    let named = machines.iter().map(|machine| (machine.id.clone(), machine));
+                    let keys = machines.iter().map(|machine| machine.id.clone()).collect();
+                    view.show("machine", named, keys, table)?;
+                }
+            }
+            () = &mut reader_gone => return Ok(Exit::Ok),
+        }
+    }
+}
+
+/// What is said when the connection breaks.
+const LOST: &str = "lost fleetd; trying to reach it again";
+
+/// The events after which the list of machines may be another one. Placements are in it as a number.
+const KINDS_OF_MACHINES: [EventKind; 8] = [
+    EventKind::Machine,
+    EventKind::Metadata,
+    EventKind::Cordon,
+    EventKind::Drain,
+    EventKind::GivenUp,
+    EventKind::Brake,
+    EventKind::Placement,
+    EventKind::Reset,
+];
+
 /// What has been shown, and how.
-struct View<'a, 'b, T> {
+struct View<'a, 'b> {
     session: &'a Session<'b>,
     args: &'a TableArgs,
-    table: &'a T,
     /// `None` before the first time.
     shown: Option<Shown>,
 }
 
-/// Units by name, and rows by their keys.
+/// What programs are told of by name, and rows by their keys.
 #[derive(Default)]
 struct Shown {
-    units: BTreeMap<String, v2::Unit>,
+    items: BTreeMap<String, Value>,
     rows: BTreeMap<String, Vec<String>>,
 }
 
-impl<T: UnitTable> View<'_, '_, T> {
-    fn show(&mut self, units: Vec<v2::Unit>) -> Result<(), CommandError> {
-        let units = self.table.select(units);
+impl View<'_, '_> {
+    /// Shows things of which `what` is the word, and the table of them with a key for each row.
+    fn show<'a, T: Serialize + 'a>(
+        &mut self,
+        what: &str,
+        named: impl Iterator<Item = (String, &'a T)>,
+        keys: Vec<String>,
+        table: Table,
+    ) -> Result<(), CommandError> {
         let first = self.shown.is_none();
         let before = self.shown.take().unwrap_or_default();
-        let (keys, table) = self.table.table(&units);
-        let rows: BTreeMap<String, Vec<String>> = keys.iter().cloned().zip(table.rows.iter().cloned()).collect();
+        let mut now = Shown::default();
         match self.args.output {
             Format::Text | Format::Wide => match self.session.console.screen() {
                 Some(screen) => {
@@ -158,26 +226,34 @@ impl<T: UnitTable> View<'_, '_, T> {
                 }
                 None => {
                     let changed = changes(&before.rows, &keys, &table);
-                    let text: Vec<String> = changed.lines(first && !self.args.no_legend, None);
-                    for line in text {
+                    for line in changed.lines(first && !self.args.no_legend, None) {
                         self.session.console.line(&line)?;
                     }
+                    now.rows = keys.into_iter().zip(table.rows).collect();
                 }
             },
-            Format::Name | Format::Json | Format::Yaml => self.tell(&before.units, &units)?,
+            Format::Name | Format::Json | Format::Yaml => {
+                for (name, item) in named {
+                    now.items.insert(name, serde_json::to_value(item).map_err(CommandError::Json)?);
+                }
+                self.tell(what, &before.items, &now.items)?;
+            }
         }
-        let units = units.into_iter().map(|unit| (unit.name.clone(), unit)).collect();
-        self.shown = Some(Shown { units, rows });
+        self.shown = Some(now);
         Ok(())
     }
 
-    /// Units that are others than before: their names, or one object each; without the unit if it is gone.
-    fn tell(&self, before: &BTreeMap<String, v2::Unit>, units: &[v2::Unit]) -> Result<(), CommandError> {
-        let now: BTreeSet<&str> = units.iter().map(|unit| unit.name.as_str()).collect();
-        let gone = before.keys().filter(|name| !now.contains(name.as_str())).map(|name| (name.as_str(), None));
-        let changed = units.iter().filter(|unit| before.get(&unit.name) != Some(unit));
-        for (name, unit) in changed.map(|unit| (unit.name.as_str(), Some(unit))).chain(gone) {
-            let object = serde_json::json!({ "name": name, "unit": unit });
+    /// What is another than before: its name, or one object; without the thing itself if it is gone.
+    fn tell(
+        &self,
+        what: &str,
+        before: &BTreeMap<String, Value>,
+        now: &BTreeMap<String, Value>,
+    ) -> Result<(), CommandError> {
+        let gone = before.keys().filter(|name| !now.contains_key(*name)).map(|name| (name, &Value::Null));
+        let changed = now.iter().filter(|(name, item)| before.get(*name) != Some(item));
+        for (name, item) in changed.chain(gone) {
+            let object = serde_json::json!({ "name": name, what: item });
             match self.args.output {
                 Format::Name => self.session.console.line(name)?,
                 // A line for each, so that programs can read it as it comes.

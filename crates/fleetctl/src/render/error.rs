@@ -20,6 +20,9 @@ pub fn render(err: &CommandError) -> String {
     if DETAILS_MAX < details.len() {
         lines.push(format!("  and {} more", details.len() - DETAILS_MAX));
     }
+    if let Some(id) = err.request() {
+        lines.push(format!("  request in fleetd's log: {id}"));
+    }
     if let Some(hint) = err.hint() {
         lines.push(labelled(bold(AnsiColor::Cyan), "hint", &hint));
     }

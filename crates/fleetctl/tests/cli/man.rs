@@ -25,6 +25,8 @@ fn a_page_for_each_command() {
         fleetctl-explain.1
         fleetctl-export.1
         fleetctl-import.1
+        fleetctl-is-active.1
+        fleetctl-is-failed.1
         fleetctl-journal.1
         fleetctl-list-machines.1
         fleetctl-list-unit-files.1

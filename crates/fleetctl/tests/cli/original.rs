@@ -217,3 +217,41 @@ fn flags_of_commands_have_no_variable() {
     let env = [("FLEETCTL_NO_BLOCK", "nonsense"), ("FLEETCTL_FULL", "nonsense"), ("FLEETCTL_VERSION", "1")];
     assert!(run(folder.path(), "stop", &env).contains("error: No units given"));
 }
+
+/// Commands that other tools have.
+#[test]
+fn other_words_for_what_we_do() {
+    check(
+        "enable good",
+        expect![[r#"
+        exit 2
+        --- stdout
+        --- stderr
+        error: there is no command `enable`
+        hint: what is started is kept running, also after a reboot: `fleetctl start UNIT`
+    "#]],
+    );
+    check(
+        "logs -f good",
+        expect![[r#"
+        exit 2
+        --- stdout
+        --- stderr
+        error: there is no command `logs`
+        hint: `fleetctl journal UNIT`, with `-f` to follow
+    "#]],
+    );
+    check(
+        "machine enable",
+        expect![[r#"
+        exit 2
+        --- stdout
+        --- stderr
+        error: unrecognized subcommand 'enable'
+
+        Usage: fleetctl machine [OPTIONS] <COMMAND>
+
+        For more information, try '--help'.
+    "#]],
+    );
+}

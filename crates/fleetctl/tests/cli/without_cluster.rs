@@ -116,16 +116,16 @@ fn wrong_command_lines() {
     check(
         "cat",
         expect![[r#"
-        exit 2
-        --- stdout
-        --- stderr
-        error: the following required arguments were not provided:
-          <UNIT>
+            exit 2
+            --- stdout
+            --- stderr
+            error: the following required arguments were not provided:
+              <UNIT>...
 
-        Usage: fleetctl cat <UNIT>
+            Usage: fleetctl cat <UNIT>...
 
-        For more information, try '--help'.
-    "#]],
+            For more information, try '--help'.
+        "#]],
     );
     check(
         "list-units --fields unit,nope",

@@ -284,13 +284,13 @@ fn without_waiting() {
             --- stdout
             Unit trigger.service inactive
             Unit trigger-all.service inactive
-            Triggered global unit trigger-all.service load
             Triggered unit trigger.service load
+            Triggered global unit trigger-all.service load
             $ fleetctl start --no-block trigger trigger-all
             exit 0
             --- stdout
-            Triggered global unit trigger-all.service start
             Triggered unit trigger.service start
+            Triggered global unit trigger-all.service start
         "#]],
     );
     WORLD.wait_active("trigger.service", "active");
@@ -305,22 +305,22 @@ fn without_waiting() {
             $ fleetctl stop --no-block trigger trigger-all
             exit 0
             --- stdout
-            Triggered global unit trigger-all.service stop
             Triggered unit trigger.service stop
+            Triggered global unit trigger-all.service stop
             --- stderr
             Successfully stopped units [trigger.service trigger-all.service].
             $ fleetctl unload --no-block trigger trigger-all
             exit 0
             --- stdout
-            Triggered global unit trigger-all.service unload
             Triggered unit trigger.service unload
+            Triggered global unit trigger-all.service unload
             --- stderr
             Successfully unloaded units [trigger.service trigger-all.service].
             $ fleetctl destroy --no-block trigger trigger-all
             exit 0
             --- stdout
-            Destroyed trigger-all.service
             Destroyed trigger.service
+            Destroyed trigger-all.service
         "#]],
     );
 }

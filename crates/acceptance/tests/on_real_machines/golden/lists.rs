@@ -3,6 +3,7 @@
 use expect_test::expect;
 
 use super::{ON_M1, SLEEPS, WORLD, check};
+use crate::world::World;
 
 #[test]
 fn lists() {
@@ -203,6 +204,122 @@ fn a_list_goes_on_with_what_changes() {
             --- stdout
             {"name":"goes-on.service","unit":
             {"name":"goes-on.service","unit":null}
+        "#]],
+    );
+}
+
+#[test]
+fn machines_go_on_with_what_changes() {
+    let world = World::new(1);
+    let desk = world.desk();
+    desk.write("row", "while read -r line; do case \"$line\" in *\"$1\"*) echo \"$line\"; break ;; esac; done\n");
+    let id = &world.machines()[0].spec().id;
+    let line = format!(
+        "fleetctl list-machines -w --fields=ip,metadata,state | {{ bash row STATE; bash row present; \
+         fleetctl machine cordon {id} > said; bash row cordoned; \
+         fleetctl machine set-metadata {id} seen=yes > said; bash row seen=yes; }}"
+    );
+    check(
+        &desk,
+        &[&line],
+        expect![[r#"
+        $ fleetctl list-machines -w --fields=ip,metadata,state | { bash row STATE; bash row present; fleetctl machine cordon <m1-id> > said; bash row cordoned; fleetctl machine set-metadata <m1-id> seen=yes > said; bash row seen=yes; }
+        exit 0
+        --- stdout
+        IP	METADATA	STATE
+        <m1-ip>	-	present
+        <m1-ip>	-	present, cordoned
+        <m1-ip>	seen=yes	present, cordoned
+        --- stderr
+        <m1>... is cordoned: nothing new is placed on it
+        metadata of <m1>...: seen=yes
+    "#]],
+    );
+}
+
+#[test]
+fn questions_of_scripts() {
+    let desk = WORLD.desk();
+    desk.write("asked.service", &format!("# A comment\n{SLEEPS}{ON_M1}"));
+    desk.write("asked-fails.service", &format!("[Service]\nExecStart=/bin/false\n{ON_M1}"));
+    desk.ok("fleetctl start asked.service && fleetctl start --no-block asked-fails.service");
+    WORLD.wait_active("asked-fails.service", "failed");
+    check(
+        &desk,
+        &[
+            "fleetctl is-active asked",
+            "fleetctl is-active asked asked-fails",
+            "fleetctl is-active asked-fails",
+            "fleetctl is-active --quiet asked-fails",
+            "fleetctl is-failed asked asked-fails",
+            "fleetctl is-failed asked",
+            "fleetctl is-active nothing",
+            "fleetctl cat asked asked-fails nothing",
+            "fleetctl cat --debug asked 2>&1 | sed -e 's/after .*, request [^ ]*/after TIME, request ID/'",
+            "fleetctl destroy 'asked*'",
+        ],
+        expect![[r#"
+            $ fleetctl is-active asked
+            exit 0
+            --- stdout
+            active
+            $ fleetctl is-active asked asked-fails
+            exit 0
+            --- stdout
+            active
+            failed
+            $ fleetctl is-active asked-fails
+            exit 3
+            --- stdout
+            failed
+            $ fleetctl is-active --quiet asked-fails
+            exit 3
+            $ fleetctl is-failed asked asked-fails
+            exit 0
+            --- stdout
+            active
+            failed
+            $ fleetctl is-failed asked
+            exit 1
+            --- stdout
+            active
+            $ fleetctl is-active nothing
+            exit 4
+            --- stderr
+            error: Unit nothing.service does not exist
+            hint: `fleetctl list-unit-files` shows the units that exist
+            $ fleetctl cat asked asked-fails nothing
+            exit 4
+            --- stdout
+            # asked.service
+            # A comment
+            [Service]
+            ExecStart=/bin/sleep infinity
+            [X-Fleet]
+            MachineMetadata=disk=ssd
+
+            # asked-fails.service
+            [Service]
+            ExecStart=/bin/false
+            [X-Fleet]
+            MachineMetadata=disk=ssd
+            --- stderr
+            error: Unit nothing.service does not exist
+            hint: `fleetctl list-unit-files` shows the units that exist
+            $ fleetctl cat --debug asked 2>&1 | sed -e 's/after .*, request [^ ]*/after TIME, request ID/'
+            exit 0
+            --- stdout
+            debug: GET /fleet/v2/units/asked.service/file: 200 after TIME, request ID
+            # A comment
+            [Service]
+            ExecStart=/bin/sleep infinity
+            [X-Fleet]
+            MachineMetadata=disk=ssd
+            $ fleetctl destroy 'asked*'
+            exit 0
+            --- stdout
+            Destroyed asked-fails.service
+            Destroyed asked.service
         "#]],
     );
 }
