@@ -12,6 +12,7 @@ use fleet_store::Store;
 use fleet_store::registry::MachineRecord;
 use fleetd::Api;
 use fleetd::guard::Site;
+use fleetd::leave::Departure;
 use fleetd::parts::{self, Settings};
 use fleetd::view::SharedView;
 use tokio::sync::{mpsc, watch};
@@ -73,12 +74,14 @@ impl Daemon {
             name: None,
             boot_id,
             api: String::new(),
+            leaving: false,
         };
         let manager = Arc::new(Hands::new(Arc::clone(&life), host.fake.manager()));
         // Nobody changes it: its sender is gone.
         let (_, told) = watch::channel(record);
         let site = Site { unit_text: GUARD_TEXT.to_owned(), permit: Box::new(Holder(Arc::clone(&host.slip))) };
-        parts.spawn(parts::serve_machine(host.id.clone(), told, Arc::clone(&store), manager, site, settings));
+        let stays = Departure::default();
+        parts.spawn(parts::serve_machine(host.id.clone(), told, Arc::clone(&store), manager, site, settings, stays));
         let api = Api::new(store, view.clone(), Default::default());
         life.say(|| "starts".to_owned());
         Daemon { life, parts, calls: JoinSet::new(), api, view }

@@ -15,6 +15,7 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use crate::clock;
 use crate::guard::Post;
+use crate::leave::Departure;
 use crate::metrics::METRICS;
 use crate::view::Backoff;
 
@@ -37,11 +38,13 @@ pub struct Parts {
     pub n_slices: u32,
     /// How often the orders are read anew although no watch has failed.
     pub resync: Duration,
+    /// When the machine leaves the cluster.
+    pub departure: Departure,
 }
 
 /// Drives one machine until its task is dropped.
 pub async fn run(parts: Parts) {
-    let Parts { machine, store, manager, mut seat, guard, n_slices, resync } = parts;
+    let Parts { machine, store, manager, mut seat, guard, n_slices, resync, departure } = parts;
     let (results_tx, mut results) = mpsc::unbounded_channel();
     let (placements_tx, mut placements) = mpsc::channel(PLACEMENTS_QUEUE);
     // Dropped with this future, and so ended.
@@ -56,6 +59,7 @@ pub async fn run(parts: Parts) {
     let mut guard_news = GuardNews::default();
     let mut guarding: Option<AbortHandle> = None;
     let mut wake: Option<Timestamp> = None;
+    let mut leaves = false;
     loop {
         let first = tokio::select! {
             biased;
@@ -69,6 +73,10 @@ pub async fn run(parts: Parts) {
                     continue;
                 }
                 Heard::Other(Event::ReportsLost)
+            }
+            () = departure.unload.cancelled(), if !leaves => {
+                leaves = true;
+                Heard::Other(Event::Leave)
             }
             () = sleep_until(wake) => {
                 wake = None;
@@ -85,6 +93,7 @@ pub async fn run(parts: Parts) {
             tracing::debug!(machine = %shell.machine, ?effect, "agent");
             match effect {
                 Effect::Wake(at) => wake = Some(at),
+                Effect::Left => departure.empty.cancel(),
                 Effect::Guard { needed } => {
                     // What was asked for before is not wanted any more: it may still be waiting for a lease.
                     guarding.take().inspect(AbortHandle::abort);
@@ -298,7 +307,7 @@ impl Shell {
                 Event::Removed(names.into_iter().zip(results).collect())
             }
             Effect::Report(states) => Event::Reported(self.report(&states, seat).await),
-            Effect::Guard { .. } | Effect::Wake(_) => unreachable!("the loop sees to these itself"),
+            Effect::Guard { .. } | Effect::Left | Effect::Wake(_) => unreachable!("the loop sees to these itself"),
         };
         // The receiver is gone only when the agent is: then nobody is left to be told.
         let _ = self.results.send(event);

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Advertised, Config, MachineConfig, StoreAt, SystemdAt};
 use crate::host::Host;
+use crate::leave::{self, Departure, Served};
 use crate::listen::{self, ListenError};
 use crate::logging::Verbosity;
 use crate::measured::Measured;
@@ -65,7 +66,7 @@ pub enum DaemonError {
     Signals(#[source] std::io::Error),
 }
 
-/// Runs until SIGTERM or SIGINT. Units are left running. At SIGHUP the configuration is read anew by `read`.
+/// Runs until SIGTERM or SIGINT. Units are left running, unless the configuration says that the machines leave the cluster then. At SIGHUP the configuration is read anew by `read`.
 pub async fn run(config: Config, read: Read, verbosity: Verbosity) -> Result<(), DaemonError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(DaemonError::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(DaemonError::Signals)?;
@@ -95,12 +96,14 @@ pub async fn run(config: Config, read: Read, verbosity: Verbosity) -> Result<(),
     // their own from each other.
     let id = config.machines.first().map(|machine| format!("{} {}", machine.id, boot_id()));
     let record = |machine: &MachineConfig| record(machine, advertised.as_ref());
-    let mut records = BTreeMap::new();
+    let mut machines = BTreeMap::new();
     for machine in config.machines.iter().cloned() {
         let told = watch::Sender::new(record(&machine));
         let machine_id = machine.id.clone();
-        parts.spawn(serve_machine(machine, told.subscribe(), Arc::clone(&store), settings(&config), program.clone()));
-        records.insert(machine_id, told);
+        let departure = Departure::default();
+        let (store, program) = (Arc::clone(&store), program.clone());
+        parts.spawn(serve_machine(machine, told.subscribe(), store, settings(&config), program, departure.clone()));
+        machines.insert(machine_id, Served { record: told, departure });
     }
     parts.spawn(tell_that_alive(view.clone()));
     // Without a machine there is no name to lead by, and nobody who asked for an engine: only the API is wanted then.
@@ -108,27 +111,36 @@ pub async fn run(config: Config, read: Read, verbosity: Verbosity) -> Result<(),
     parts::serve_cluster(&mut parts, store, view.clone(), settings(&config), leader_id);
     let mut up = pin!(tell_when_up(&view, &config.machines));
     let mut is_up = false;
-    let reload = Reload { read, started: config.clone(), verbosity, api, records };
-    loop {
+    let reload = Reload { read, started: config.clone(), verbosity, api, machines };
+    let was_told = loop {
         tokio::select! {
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break true,
+            _ = interrupt.recv() => break true,
             Some(ended) = parts.join_next() => {
                 // A part ends by itself only by a defect; systemd starts us anew, and units do not notice.
                 tracing::error!(?ended, "a part of fleetd ended; so does fleetd");
-                break;
+                break false;
             }
             Some(ended) = servers.join_next() => {
                 tracing::error!(?ended, "a server of the API ended; so does fleetd");
-                break;
+                break false;
             }
             () = &mut up, if !is_up => is_up = true,
             // Not before systemd knows that it is up: both end with READY=1.
             _ = hangup.recv(), if is_up => reload.carry_out(record),
         }
-    }
+    };
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
-    tracing::info!("fleetd stops; units go on running");
+    if was_told && config.leave_on_stop {
+        tracing::info!("fleetd leaves the cluster, as leave_on_stop says; a second signal ends it at once");
+        tokio::select! {
+            () = leave::leave(&view, &reload.machines, config.leave_timeout) => tracing::info!("fleetd stops"),
+            _ = terminate.recv() => tracing::warn!("fleetd stops before it has left; units go on running"),
+            _ = interrupt.recv() => tracing::warn!("fleetd stops before it has left; units go on running"),
+        }
+    } else {
+        tracing::info!("fleetd stops; units go on running");
+    }
     // Requests that are underway get their answers, for which the other parts are needed.
     ending.cancel();
     while servers.join_next().await.is_some() {}
@@ -221,13 +233,14 @@ async fn serve_machine(
     store: Arc<dyn Store>,
     settings: parts::Settings,
     program: String,
+    departure: Departure,
 ) {
     let manager = connect(&machine).await;
     let guard = guard::Site {
         unit_text: guard::unit::text(&program, &machine.guard_folder_there),
         permit: Box::new(guard::PermitFile::new(machine.guard_folder())),
     };
-    parts::serve_machine(machine.id, record, store, manager, guard, settings).await;
+    parts::serve_machine(machine.id, record, store, manager, guard, settings, departure).await;
 }
 
 /// What a machine tells of itself.
@@ -240,6 +253,7 @@ fn record(machine: &MachineConfig, advertised: Option<&Advertised>) -> MachineRe
         version: env!("CARGO_PKG_VERSION").to_owned(),
         name: None,
         boot_id: boot_id(),
+        leaving: false,
     }
 }
 

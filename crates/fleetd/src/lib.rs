@@ -15,6 +15,7 @@ pub mod engine;
 pub mod guard;
 mod host;
 mod journal;
+pub mod leave;
 mod listen;
 mod logging;
 mod measured;

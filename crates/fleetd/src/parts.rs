@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::clock::BootClock;
+use crate::leave::Departure;
 use crate::presence::Presence;
 use crate::view::SharedView;
 use crate::{agent, engine, guard};
@@ -52,7 +53,7 @@ pub fn serve_cluster(
     }
 }
 
-/// Makes one machine present, as `record` tells of it at any time, and drives its systemd, until dropped.
+/// Makes one machine present, as `record` tells of it at any time, and drives its systemd, until dropped or gone.
 pub async fn serve_machine(
     machine: MachineId,
     record: watch::Receiver<MachineRecord>,
@@ -60,6 +61,7 @@ pub async fn serve_machine(
     manager: Arc<dyn UnitManager>,
     guard: guard::Site,
     settings: Settings,
+    departure: Departure,
 ) {
     let Settings { agent_ttl, boot_clock, .. } = settings;
     let presence = Presence::announce(machine.clone(), record, agent_ttl, boot_clock, Arc::clone(&store)).await;
@@ -79,6 +81,7 @@ pub async fn serve_machine(
         guard: post,
         n_slices: settings.n_slices,
         resync: settings.resync,
+        departure: departure.clone(),
     });
-    tokio::join!(presence.keep(), grants.keep(&*guard.permit), agent);
+    tokio::join!(presence.keep(&departure), grants.keep(&*guard.permit), agent);
 }

@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use fleet_core::model::{MachineId, Revision};
 use fleet_store::registry::ops::{self, Seat};
-use fleet_store::registry::{Key, MachineRecord, Value as _};
+use fleet_store::registry::{GivenUpRecord, Key, MachineRecord, Value as _};
 use fleet_store::{Change, LeaseId, Store, StoreError, TxnOutcome};
 use tokio::sync::watch;
 
-use crate::clock::BootClock;
+use crate::clock::{self, BootClock};
 use crate::guard::Until;
+use crate::leave::Departure;
 use crate::view::Backoff;
 
 /// A lease is kept alive so many times within its time, so that two lost calls are no death.
@@ -68,8 +69,8 @@ impl Presence {
         self.until.subscribe()
     }
 
-    /// Keeps it alive.
-    pub async fn keep(self) {
+    /// Keeps it alive until nothing is left on the machine that leaves; then it ends it.
+    pub async fn keep(self, departure: &Departure) {
         let Presence { mut entrance, held, until } = self;
         let mut backoff = Backoff::up_to(entrance.ttl / RENEWALS_PER_TTL / 2);
         let mut renewals = tokio::time::interval(entrance.ttl / RENEWALS_PER_TTL);
@@ -81,6 +82,12 @@ impl Presence {
                 biased;
                 _ = renewals.tick() => (),
                 () = changed(&mut entrance.record) => told = false,
+                () = departure.empty.cancelled() => {
+                    until.send_replace(None);
+                    let seat = *held.borrow();
+                    entrance.withdraw(seat).await;
+                    return departure.gone.cancel();
+                }
             }
             let current = held.borrow().lease;
             if !told {
@@ -170,6 +177,31 @@ impl Entrance {
         match self.announce(lease, seen).await? {
             TxnOutcome::Committed(record) => Ok(record),
             TxnOutcome::Conflict(_) => Err(Out::Failed("its record changed meanwhile".to_owned())),
+        }
+    }
+
+    /// Takes the machine out of the cluster, however long that takes.
+    async fn withdraw(&self, seat: Seat) {
+        let mut backoff = Backoff::default();
+        while let Err(err) = self.try_withdraw(seat).await {
+            tracing::warn!(machine = %self.machine, error = %err, "cannot withdraw the machine's record; trying again");
+            backoff.pause().await;
+        }
+    }
+
+    async fn try_withdraw(&self, seat: Seat) -> Result<(), StoreError> {
+        // What no other machine could take is still ordered here.
+        let orders = self.store.read(&Key::placements_of(&self.machine)).await?;
+        let given_up = (!orders.kvs.is_empty()).then(|| GivenUpRecord { since: clock::now() });
+        if let TxnOutcome::Conflict(_) =
+            self.store.commit(&ops::withdraw(&self.machine, seat.record, given_up.as_ref())).await?
+        {
+            tracing::warn!(machine = %self.machine, "another fleetd has taken the machine's record over; it stays");
+            return Ok(());
+        }
+        match self.store.revoke(seat.lease).await {
+            Ok(()) | Err(StoreError::NoLease(_)) => Ok(()),
+            Err(err) => Err(err),
         }
     }
 

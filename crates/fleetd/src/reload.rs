@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use fleet_core::model::MachineId;
 use fleet_store::registry::MachineRecord;
 use sd_notify::NotifyState;
-use tokio::sync::watch;
 
 use crate::api::Api;
 use crate::config::{Config, ConfigError, MachineConfig, RELOADED};
+use crate::leave::Served;
 use crate::logging::Verbosity;
 
 /// Reads the configuration from where it was read at the start.
@@ -23,7 +23,7 @@ pub struct Reload {
     pub started: Config,
     pub verbosity: Verbosity,
     pub api: Api,
-    pub records: BTreeMap<MachineId, watch::Sender<MachineRecord>>,
+    pub machines: BTreeMap<MachineId, Served>,
 }
 
 /// What a new configuration means for a running daemon.
@@ -58,7 +58,7 @@ impl Reload {
         self.verbosity.set(config.verbosity);
         self.api.set_limits(&config.api);
         for machine in &config.machines {
-            if let Some(known) = self.records.get(&machine.id) {
+            if let Some(Served { record: known, .. }) = self.machines.get(&machine.id) {
                 let new = record(machine);
                 known.send_if_modified(|known| std::mem::replace(known, new.clone()) != new);
             }

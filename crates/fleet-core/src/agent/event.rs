@@ -47,6 +47,8 @@ pub enum Event {
     },
     /// There is no guard, or none any more, and why. The agent asks for it again.
     GuardFailed(String),
+    /// The machine leaves the cluster: from now on nothing is wanted here, whatever is ordered. [`Effect::Left`] follows.
+    Leave,
     /// A moment that was asked for with [`Effect::Wake`] has come.
     Tick,
 }
@@ -74,6 +76,8 @@ pub enum Effect {
         /// Whether any order is about such a unit.
         needed: bool,
     },
+    /// After [`Event::Leave`]: nothing of ours is on the machine any more.
+    Left,
     /// Send `Tick` at this moment. Only the newest one counts.
     Wake(Timestamp),
 }

@@ -82,7 +82,16 @@ pub struct Agent {
     report: ReportState,
     guard: Guard,
     guard_is_needed: bool,
+    leave: Leave,
     wake: Option<Timestamp>,
+}
+
+/// Whether the machine leaves the cluster.
+#[derive(Debug, PartialEq, Eq)]
+enum Leave {
+    No,
+    UnderWay,
+    Said,
 }
 
 /// What happened while a look was under way: it is newer than what the look saw.
@@ -130,6 +139,7 @@ impl Agent {
             report: ReportState::default(),
             guard: Guard::default(),
             guard_is_needed: false,
+            leave: Leave::No,
             wake: None,
         }
     }
@@ -151,12 +161,21 @@ impl Agent {
             self.pass(now, &mut effects);
         }
         self.report(now, &mut effects);
+        if self.leave == Leave::UnderWay && self.look == LookState::Known && self.units.is_empty() {
+            self.leave = Leave::Said;
+            effects.push(Effect::Left);
+        }
         self.ask_for_tick(now, &mut effects);
         effects
     }
 
     fn note(&mut self, now: Timestamp, event: Event) {
         match event {
+            Event::Placements(_) | Event::PlacementsChanged(_) if self.leave != Leave::No => (),
+            Event::Leave => {
+                self.note(now, Event::Placements(BTreeMap::new()));
+                self.leave = Leave::UnderWay;
+            }
             Event::Placements(placements) => {
                 if self.placements.is_some() && self.look == LookState::Known {
                     // All is read anew now and then, and so is the machine: signals have been lost before, too.

@@ -116,6 +116,7 @@ fn event(line: &str) -> Event {
         "connected" => Event::Connected,
         "guarded" => Event::GuardReady { run: args.first().copied().unwrap_or("first").to_owned() },
         "unguarded" => Event::GuardFailed("no lease".to_owned()),
+        "leave" => Event::Leave,
         "tick" => Event::Tick,
         other => panic!("no event is called {other}"),
     }
@@ -148,6 +149,7 @@ fn show(effect: &Effect) -> String {
             format!("report {}", list(states.iter().map(one).collect()))
         }
         Effect::Guard { needed } => format!("guard {}", if *needed { "needed" } else { "needless" }),
+        Effect::Left => "left".to_owned(),
         Effect::Wake(at) => format!("wake {}", at.0),
     }
 }
@@ -854,6 +856,8 @@ struct World {
     /// What runs: the file it was started with, and how often this unit was started or stopped.
     live: BTreeMap<UnitName, UnitHash>,
     n_stops: BTreeMap<UnitName, u32>,
+    /// How often the agent said that nothing is left.
+    n_left: u32,
 }
 
 impl World {
@@ -931,6 +935,10 @@ impl World {
             Effect::Report(_) => vec![Event::Reported(Ok(()))],
             // No order in these lives is about a unit that needs one.
             Effect::Guard { .. } => unreachable!("nobody asked for a guard"),
+            Effect::Left => {
+                self.n_left += 1;
+                vec![]
+            }
             Effect::Wake(_) => vec![],
         }
     }
@@ -1020,6 +1028,19 @@ fn live(seed: u64) {
         }
     }
     assert_eq!(world.n_stops, stops, "seed {seed}: adoption stopped a unit");
+    let mut queue =
+        vec![Event::Leave, Event::PlacementsChanged(vec![(name("late"), Some(random_placement(&mut rng, 1)))])];
+    for round in 0..5 {
+        now = now.plus_ms(RETRY_MAX_MS);
+        queue.push(Event::Tick);
+        while !queue.is_empty() {
+            for effect in agent.handle(now, queue.remove(0)) {
+                queue.extend(world.carry_out(effect, &mut rng, round < 2));
+            }
+        }
+    }
+    assert!(world.files.is_empty() && world.live.is_empty(), "seed {seed}: something stayed on a machine that left");
+    assert_eq!(world.n_left, 1, "seed {seed}: that it left is said once");
 }
 
 #[test]

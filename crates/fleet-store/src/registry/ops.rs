@@ -327,6 +327,18 @@ pub fn announce(
     sized(Txn { guards: vec![guard], writes })
 }
 
+/// Takes back that a machine is present, if its record is still of that revision. `given_up`: its orders shall go at once,
+/// because nothing of it runs any more.
+#[must_use]
+pub fn withdraw(machine: &MachineId, record: Revision, given_up: Option<&GivenUpRecord>) -> Txn {
+    let key = Key::Machine(machine.clone());
+    let given_up = given_up.map(|record| put(&Key::GivenUp(machine.clone()), record, None));
+    Txn {
+        guards: vec![Guard::ModRevision(key.to_string(), record)],
+        writes: std::iter::once(delete(&key)).chain(given_up).collect(),
+    }
+}
+
 /// By what a machine is present.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seat {

@@ -70,6 +70,8 @@ pub struct MachineRecord {
     pub boot_id: String,
     /// Where others reach its `fleetd`'s API, such as `http://10.0.0.1:49153`; empty if nowhere.
     pub api: String,
+    /// It is about to leave the cluster: what may run elsewhere moves away.
+    pub leaving: bool,
 }
 
 /// `metadata/ID/KEY`: one piece of dynamic metadata.
@@ -239,6 +241,8 @@ struct MachineWire {
     boot_id: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     api: String,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    leaving: bool,
 }
 
 impl Value for MachineRecord {
@@ -251,12 +255,13 @@ impl Value for MachineRecord {
             name: self.name.clone(),
             boot_id: self.boot_id.clone(),
             api: self.api.clone(),
+            leaving: self.leaving,
         })
     }
 
     fn decode(bytes: &[u8]) -> Result<MachineRecord, ValueError> {
-        let MachineWire { v: _, public_ip, metadata, version, name, boot_id, api } = from_json(bytes)?;
-        Ok(MachineRecord { public_ip, metadata, version, name, boot_id, api })
+        let MachineWire { v: _, public_ip, metadata, version, name, boot_id, api, leaving } = from_json(bytes)?;
+        Ok(MachineRecord { public_ip, metadata, version, name, boot_id, api, leaving })
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use fleet_core::model::{Absence, Cluster, Generation, Machine, MachineId, Placement, Unit, UnitState};
+use fleet_core::model::{Absence, Cluster, Drain, Generation, Machine, MachineId, Placement, Unit, UnitState};
 use fleet_core::unit::{Requirements, UnitFile, UnitHash, UnitName};
 
 use super::record::{
@@ -11,6 +11,9 @@ use super::record::{
 };
 use super::{Key, MetadataKey, Value, ValueError};
 use crate::{Batch, Change, KeyValue, LeaseId, Revision, Snapshot, Txn, Write};
+
+/// How many units of a machine that leaves the cluster are on their way at once: it does not wait long.
+const LEAVE_MAX_AT_ONCE: u32 = 32;
 
 /// The cluster at one revision.
 ///
@@ -477,7 +480,8 @@ impl View {
             };
         }
         let cordoned = self.cordoned.contains_key(machine);
-        let draining = self.drained.get(machine).map(DrainRecord::drain);
+        let leaving = || record.leaving.then_some(Drain { max_at_once: LEAVE_MAX_AT_ONCE });
+        let draining = self.drained.get(machine).map(DrainRecord::drain).or_else(leaving);
         let (public_ip, version) = (record.public_ip.clone(), record.version.clone());
         self.cluster.machines.insert(machine.clone(), Machine { public_ip, metadata, version, cordoned, draining });
     }

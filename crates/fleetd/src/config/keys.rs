@@ -75,6 +75,8 @@ pub const KEYS: &[Key] = &[
     used("machines_file", "", "serve the machines named in this file and not this one (a cluster on one box)"),
     used("slices", "32", "over how many slices services are spread, 0 for systemd's default slice"),
     used("disable_engine", "false", "never decide for the cluster, only run units"),
+    used("leave_on_stop", "false", "when this daemon ends, hand units over to other machines and stop the rest"),
+    used("leave_timeout", "1m30s", "how long each of the two may take: the handing over, and the stopping"),
     used("resync_interval", "5m", "how often everything is looked at anew even when nothing changed"),
     used("token_limit", "100", "how many entries API v1 lists on one page, from 1 to 65535"),
     used("api_connections", "16384", "how many connections to each listening socket there may be at once"),

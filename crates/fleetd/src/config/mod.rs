@@ -33,7 +33,11 @@ const AGENT_TTL_MAX: Duration = crate::guard::deadline::AHEAD_MAX;
 
 /// Shortest and longest `loss_grace`. Shorter, and a `fleetd` that is replaced by a newer one just after its lease has run
 /// out moves units; longer, and it is no patience any more but a machine to be cordoned.
-const LOSS_GRACE: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 60 * 60);
+const LOSS_GRACE: std::ops::RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_secs(24 * 60 * 60);
+
+/// Shortest and longest `leave_timeout`: no longer than systemd can be told to wait.
+const LEAVE_TIMEOUT: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
 
 /// Shortest and longest `leader_ttl`: etcd's leases count in seconds and are no shorter than two, and two renewals must fit
 /// in; while nobody leads, nothing is placed.
@@ -67,6 +71,10 @@ pub struct Config {
     pub slices: u32,
     /// Never lead.
     pub disable_engine: bool,
+    /// Take the machines out of the cluster when the daemon ends.
+    pub leave_on_stop: bool,
+    /// How long each step of that may take.
+    pub leave_timeout: Duration,
     /// How often everything is looked at anew.
     pub resync_interval: Duration,
     /// What requests may take.
@@ -287,6 +295,8 @@ impl Settings {
                 value::number(text, 0..=1_024).map(|n| u32::try_from(n).expect("the range fits"))
             })?,
             disable_engine: self.read("disable_engine", value::boolean)?,
+            leave_on_stop: self.read("leave_on_stop", value::boolean)?,
+            leave_timeout: self.read("leave_timeout", |text| value::duration_in(text, LEAVE_TIMEOUT))?,
             resync_interval: self.read("resync_interval", |text| {
                 let interval = value::duration(text)?;
                 if interval < Duration::from_secs(1) {

@@ -82,3 +82,48 @@ fn a_leader_that_was_frozen_writes_nothing() {
     assert_eq!(field.running("a@2.service").len(), 0, "it was destroyed while the old leader was frozen");
     assert_eq!(leader(&field).as_deref(), Some(other), "who leads goes on leading");
 }
+
+/// With `leave_on_stop`: what may run elsewhere does before it is stopped here, and nobody waits for a lost machine.
+#[test]
+fn a_machine_leaves_when_it_is_told_to() {
+    let mut spec = FieldSpec::new(3);
+    spec.config += "leave_on_stop = true\n";
+    spec.machines[0].metadata.insert("only".to_owned(), "here".to_owned());
+    let field = spec.start();
+    let keep = instances("a", 9);
+    let once = instances("b", 6);
+    start(&field, "a", &keep, "");
+    start(&field, "b", &once, "WhenIsolated=stop\n");
+    field.write("m1", "pinned.service", &format!("{SLEEPER}\n[X-Fleet]\nMachineMetadata=only=here\n"));
+    field.write("m1", "everywhere.service", &format!("{SLEEPER}\n[X-Fleet]\nGlobal=true\n"));
+    field.ok("m1", "fleetctl start pinned.service everywhere.service");
+    assert_eq!(field.running("everywhere.service").len(), 3);
+
+    let all: Vec<String> = keep.iter().chain(&once).cloned().collect();
+    let copies = |running: &super::Running, unit: &String| running.keys().filter(|(name, _)| name == unit).count();
+    std::thread::scope(|scope| {
+        let stopping = scope.spawn(|| field.ok("m1", "systemctl stop fleetd"));
+        while !stopping.is_finished() {
+            let running = field.all_running(&all);
+            let lost: Vec<_> = keep.iter().filter(|unit| copies(&running, unit) == 0).collect();
+            let twice: Vec<_> = once.iter().filter(|unit| 1 < copies(&running, unit)).collect();
+            assert!(lost.is_empty() && twice.is_empty(), "no copy of {lost:?}, two of {twice:?}");
+        }
+    });
+    let running = field.all_running(&all);
+    for unit in &all {
+        assert_eq!(copies(&running, unit), 1, "{unit}: {running:?}");
+    }
+    assert!(!running.keys().any(|(_, machine)| machine == "m1"), "something was left behind: {running:?}");
+    assert_eq!(field.running("pinned.service").len() + field.running("everywhere.service").len(), 2);
+    let listed = field.ok("m2", "fleetctl list-machines --no-legend --fields=ip");
+    let address = field.machine("m1").spec().address.to_string();
+    assert!(!listed.lines().any(|ip| ip == address), "{listed}");
+
+    // Back again it is a machine like any other, and gets what only it can run.
+    field.ok("m1", "systemctl start fleetd");
+    field.wait("its own units run again", WAIT_LIMIT, || {
+        field.running("pinned.service").len() == 1 && field.running("everywhere.service").len() == 3
+    });
+    check_works(&field, "m1", "after-the-return.service");
+}
