@@ -383,6 +383,12 @@ pub struct Journal {
     /// Only on this machine: its ID or the beginning of it
     #[arg(long, value_name = "ID")]
     pub machine: Option<String>,
+    /// Explanations from a catalog: systemd's are for its own messages
+    #[arg(short = 'x', long, hide = true)]
+    pub catalog: bool,
+    /// To the end: there is no pager
+    #[arg(short = 'e', long, hide = true)]
+    pub pager_end: bool,
     /// A unit as journalctl names it
     #[arg(short = 'u', long = "unit", value_name = "UNIT", hide = true)]
     pub more_units: Vec<String>,
@@ -454,7 +460,7 @@ pub struct UnitArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Columns: unit, machine, active, sub, load, hash, result.")]
+#[command(after_help = "Columns: unit, machine, active, sub, load, hash, result, desc.")]
 pub struct ListUnits {
     #[command(flatten)]
     pub table: TableArgs,

@@ -1,7 +1,7 @@
-//! Forms of flags that the original took and the parser does not: `fleetctl --no-block stop hello`, `--full=true`.
+//! Forms of flags that the original took and the parser does not: `fleetctl --no-block stop hello`, `--full=true`, `-full`.
 //!
 //! The parser wants a command's flags behind the command. They are moved there, so that both orders work, as the original's help
-//! promised. And it wants no value behind a switch.
+//! promised. It wants no value behind a switch, and two dashes before a long name: releases before 2016 took one as well.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -12,12 +12,45 @@ use crate::settings::truth;
 
 /// The same arguments in the forms that the parser takes.
 pub fn as_parsed(cli: &Command, args: Vec<OsString>) -> Vec<OsString> {
-    without_truth_values(cli, behind_their_command(cli, args))
+    without_truth_values(cli, behind_their_command(cli, with_two_dashes(cli, args)))
 }
 
-/// The same arguments, with `--switch=true` as `--switch`, and without `--switch=false`. What stands behind `--` is not ours.
+/// How many of the arguments are for us: those before `--`, and before the command that `ssh` runs elsewhere.
+fn n_ours(args: &[OsString]) -> usize {
+    let before_dashes = args.iter().position(|arg| arg == "--").unwrap_or(args.len());
+    let ssh = args.iter().position(|arg| arg == "ssh" || arg == "ss").map_or(args.len(), |at| {
+        let own = args[at + 1..].iter().take_while(|arg| arg.to_str().is_some_and(is_flag)).count();
+        at + 1 + own
+    });
+    before_dashes.min(ssh)
+}
+
+/// The same arguments, with `-long` as `--long` where that is a flag.
+fn with_two_dashes(cli: &Command, args: Vec<OsString>) -> Vec<OsString> {
+    let n_ours = n_ours(&args);
+    let read = |(idx, arg): (usize, OsString)| {
+        let name = arg.to_str().filter(|_| idx < n_ours).and_then(|text| text.strip_prefix('-'));
+        // One letter is a short name, and may be the alias of a long one.
+        let is_long = |name: &&str| {
+            1 < name.split('=').next().map_or(0, str::len)
+                && !name.starts_with('-')
+                && is_known(cli, &format!("--{name}"))
+        };
+        match name.filter(is_long) {
+            Some(name) => format!("--{name}").into(),
+            None => arg,
+        }
+    };
+    args.into_iter().enumerate().map(read).collect()
+}
+
+fn is_known(command: &Command, flag: &str) -> bool {
+    find(command, flag).is_some() || command.get_subcommands().any(|below| is_known(below, flag))
+}
+
+/// The same arguments, with `--switch=true` as `--switch`, and without `--switch=false`.
 fn without_truth_values(cli: &Command, args: Vec<OsString>) -> Vec<OsString> {
-    let n_ours = args.iter().position(|arg| arg == "--").unwrap_or(args.len());
+    let n_ours = n_ours(&args);
     let read = |(idx, arg): (usize, OsString)| {
         let switch = arg.to_str().filter(|_| idx < n_ours).and_then(|text| text.split_once('='));
         let switch = switch.filter(|(name, _)| name.starts_with("--") && is_switch(cli, name));
@@ -57,6 +90,15 @@ fn behind_their_command(cli: &Command, args: Vec<OsString>) -> Vec<OsString> {
         if takes_value && !carries {
             list.extend(rest.pop_front());
         }
+    }
+    // As with systemctl, where no command is meant to be `list-units`.
+    let lists = cli.find_subcommand("list-units");
+    let is_of_list = |arg: &OsString| {
+        let flag = arg.to_str().filter(|text| is_flag(text));
+        flag.is_none_or(|flag| lists.is_some_and(|lists| find(lists, flag).is_some()))
+    };
+    if rest.is_empty() && !moved.is_empty() && moved.iter().all(is_of_list) {
+        front.push("list-units".into());
     }
     front.extend(rest.pop_front());
     front.into_iter().chain(moved).chain(rest).collect()
@@ -114,8 +156,31 @@ mod tests {
         check("fleetctl -h", "fleetctl -h");
         check("fleetctl --nonsense stop", "fleetctl --nonsense stop");
         check("fleetctl --no-block", "fleetctl --no-block");
+        check("fleetctl --failed", "fleetctl list-units --failed");
+        check("fleetctl --debug --state failed -l", "fleetctl --debug list-units --state failed -l");
+        check("fleetctl --failed --no-block", "fleetctl --failed --no-block");
         check("fleetctl dev -- sh -c x", "fleetctl dev -- sh -c x");
         check("fleetctl --version", "fleetctl --version");
+    }
+
+    #[test]
+    fn long_names_with_one_dash() {
+        check(
+            "fleetctl list-units -full -no-legend -fields=unit",
+            "fleetctl list-units --full --no-legend --fields=unit",
+        );
+        check(
+            "fleetctl -endpoint unix:///x stop -block-attempts 3 a",
+            "fleetctl --endpoint unix:///x stop --block-attempts 3 a",
+        );
+        check(
+            "fleetctl journal -follow -lines=5 -n5 -f -o cat a",
+            "fleetctl journal --follow --lines=5 -n5 -f -o cat a",
+        );
+        check("fleetctl list-units -lw -h", "fleetctl list-units -lw -h");
+        check("fleetctl dev -- find -type f", "fleetctl dev -- find -type f");
+        check("fleetctl ssh -debug=true a find -type f -full=true", "fleetctl ssh --debug a find -type f -full=true");
+        check("fleetctl list-units -no-block=false -debug=false", "fleetctl list-units");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `status UNIT...`: what systemctl says on the unit's machines, or why the unit is on none.
 
+use anstyle::{AnsiColor, Style};
 use fleet_api::v2;
 
 use crate::cli::{Format, Status};
@@ -96,7 +97,12 @@ async fn show(session: &Session<'_>, unit: &v2::Unit, machine: Option<&str>) -> 
             let place = legend(&status.machine, ip.and_then(|placement| placement.ip.as_deref()));
             session.console.line(&format!("{} on {place}:", unit.name))?;
         }
-        session.console.line(status.text.trim_end())?;
+        let text = status.text.trim_end();
+        let placement = unit.placements.iter().find(|placement| placement.machine == status.machine);
+        match placement.filter(|_| session.console.screen().is_some()) {
+            Some(placement) => session.console.line(&on_screen(text, unit, placement))?,
+            None => session.console.line(text)?,
+        }
         exit = first(exit, exit_of(status.exit_code));
     }
     Ok(exit)
@@ -136,6 +142,37 @@ fn exit_of(code: i32) -> Exit {
         other => u8::try_from(other).map_or(Exit::Failed, Exit::Of),
     }
 }
+
+/// systemctl's words for people: where the unit is, which systemctl does not know, and the colours that it has on a terminal.
+fn on_screen(text: &str, unit: &v2::Unit, placement: &v2::Placement) -> String {
+    let active = placement.state.as_ref().map_or("", |state| state.active.as_str());
+    let style = match active {
+        "active" | "reloading" | "refreshing" => AnsiColor::Green.on_default().bold(),
+        "failed" => AnsiColor::Red.on_default().bold(),
+        "activating" | "deactivating" => AnsiColor::Yellow.on_default().bold(),
+        _ => Style::new(),
+    };
+    let place = legend(&placement.machine, placement.ip.as_deref());
+    let mut lines = Vec::new();
+    for (idx, line) in text.lines().enumerate() {
+        let dot = line.chars().next().filter(|first| idx == 0 && !first.is_ascii());
+        if let Some(dot) = dot {
+            lines.push(format!("{style}{dot}{style:#}{}", &line[dot.len_utf8()..]));
+        } else if let Some(rest) = line.strip_prefix(ACTIVE) {
+            // Up to the reason or the time.
+            let end = rest.find(" since ").unwrap_or(rest.len());
+            let (state, since) = rest.split_at(end);
+            lines.push(format!("{ACTIVE}{style}{state}{style:#}{since}"));
+            lines.push(format!("      Fleet: {} on {place}", unit.desired_state.as_str()));
+        } else {
+            lines.push(line.to_owned());
+        }
+    }
+    lines.join("\n")
+}
+
+/// How the line with the state begins. The words of systemctl are not translated.
+const ACTIVE: &str = "     Active: ";
 
 /// The same for a unit whose machine is lost: nobody knows how it is.
 fn lost(unit: &v2::Unit, placement: &v2::Placement) -> Option<Vec<String>> {
@@ -199,6 +236,16 @@ mod tests {
         );
         unit.desired_state = v2::State::Inactive;
         assert_eq!(nowhere(&unit), ["web.service - A web server", "     Fleet: inactive; on no machine"]);
+    }
+
+    #[test]
+    fn the_words_of_systemctl_on_a_screen() {
+        let text = "● web.service - Web\n     Loaded: loaded (/x; static)\n     Active: active (running) since Sun; 1s ago\n\nNov 22 m1 sh[1]: ● hi";
+        let unit = fixture::placed("web.service", fixture::state("active", "running", "success"));
+        let shown = on_screen(text, &unit, &unit.placements[0]);
+        let expected = "{1m{32m●{0m web.service - Web\n     Loaded: loaded (/x; static)\n     Active: {1m{32mactive (running){0m since Sun; 1s ago\n      \
+                        Fleet: launched on 4f1c2a7d.../10.0.0.1\n\nNov 22 m1 sh[1]: ● hi";
+        assert_eq!(shown.replace("\u{1b}[", "{"), expected);
     }
 
     #[test]

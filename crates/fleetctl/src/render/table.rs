@@ -69,6 +69,8 @@ pub struct UnitRow {
     pub machine: v2::Placement,
     /// How it is there.
     pub state: v2::UnitState,
+    /// What its file says that it is.
+    pub description: String,
 }
 
 /// The rows of `list-units`: by name, then machine; without what no machine has spoken of. What a lost machine has is lost,
@@ -88,7 +90,8 @@ pub fn unit_rows(units: &[v2::Unit]) -> Vec<UnitRow> {
             since_ms: 0,
         });
         let (name, machine) = (unit.name.clone(), machine.clone());
-        lost.or_else(|| machine.state.clone()).map(|state| UnitRow { name, machine, state })
+        let description = unit.description.clone().unwrap_or_default();
+        lost.or_else(|| machine.state.clone()).map(|state| UnitRow { name, machine, state, description })
     };
     units.iter().flat_map(|unit| unit.placements.iter().filter_map(move |machine| row(unit, machine))).collect()
 }
@@ -104,9 +107,10 @@ pub fn units() -> Columns<UnitRow> {
             ("load", |row, _| or_dash(&row.state.load)),
             ("hash", |row, full| hash_cell(&row.state.hash, full)),
             ("result", |row, _| or_dash(&row.state.result)),
+            ("desc", |row, _| or_dash(&row.description)),
         ],
         default: "unit,machine,active,sub",
-        wide: "unit,machine,load,active,sub,result,hash",
+        wide: "unit,machine,load,active,sub,result,hash,desc",
     }
 }
 

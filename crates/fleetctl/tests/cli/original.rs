@@ -6,8 +6,8 @@ use crate::{check, check_env, run};
 
 /// Lines that ask fleetd for something: `.` stands for a unit that has a file.
 ///
-/// Source: the flags and short forms of the last release.
-const TAKEN: [&str; 78] = [
+/// Source: the flags and short forms of the last release, and the form of flags in those before 2016.
+const TAKEN: [&str; 83] = [
     "list-machines",
     "list-machines --full --no-legend --fields ip",
     "list-machines --full=true --no-legend=false --fields=machine,metadata,ip",
@@ -50,6 +50,12 @@ const TAKEN: [&str; 78] = [
     "journal --sudo --ssh-port=22 .",
     "journal -f .",
     "journal --f .",
+    // One dash before long names, as before 2016.
+    "list-units -full -no-legend",
+    "list-machines -fields=machine,ip",
+    "start -no-block -block-attempts=3 .",
+    "journal -follow -lines=3 .",
+    "-debug -request-timeout=2 list-unit-files",
     // Global flags stand before and after the command.
     "--debug --request-timeout 2.5 list-machines",
     "list-machines --debug=false --request-timeout=0.5",

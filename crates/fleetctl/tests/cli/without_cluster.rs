@@ -134,7 +134,7 @@ fn wrong_command_lines() {
             --- stdout
             --- stderr
             error: Invalid key in output format: "nope"
-            hint: the columns of this list are unit, machine, active, sub, load, hash, result
+            hint: the columns of this list are unit, machine, active, sub, load, hash, result, desc
         "#]],
     );
     check(
@@ -284,4 +284,24 @@ fn arguments_that_are_no_units() {
         hint: looked among the unit files here
     "#]],
     );
+}
+
+/// The original waited for ever, whatever it was told.
+#[test]
+fn a_fleetd_that_says_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let socket = folder.path().join("fleet.sock");
+    let _listens = std::os::unix::net::UnixListener::bind(&socket).expect("a socket");
+    let line = format!("list-units --request-timeout 0.2 --endpoint unix://{}", socket.display());
+    expect![[r#"
+        exit 1
+        --- stdout
+        --- stderr
+        error: cannot list the units: no answer from fleetd within 0.2 s
+        hint: fleetd is there and does not answer in time; more time is given by `--request-timeout`
+    "#]]
+    .assert_eq(&run(folder.path(), &line, &[]));
+    let env = [("FLEETCTL_REQUEST_TIMEOUT", "0.3"), ("FLEETCTL_ENDPOINT", &*format!("unix://{}", socket.display()))];
+    let said = run(folder.path(), "journal -f anything", &env);
+    assert!(said.starts_with("exit 1\n") && said.contains("no answer from fleetd within 0.3 s"), "{said}");
 }

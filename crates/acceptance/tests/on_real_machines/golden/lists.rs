@@ -52,10 +52,10 @@ fn lists() {
             $ fleetctl list-units -o wide 'list-*'
             exit 0
             --- stdout
-            UNIT	MACHINE	LOAD	ACTIVE	SUB	RESULT	HASH
-            list-fails.service	<m1>.../<m1-ip>	loaded	failed	failed	exit-code	a1b54a6
-            list-runs.service	<m1>.../<m1-ip>	loaded	active	running	success	d6d821c
-            list-ticks.timer	<m1>.../<m1-ip>	loaded	active	waiting	success	781b931
+            UNIT	MACHINE	LOAD	ACTIVE	SUB	RESULT	HASH	DESC
+            list-fails.service	<m1>.../<m1-ip>	loaded	failed	failed	exit-code	a1b54a6	-
+            list-runs.service	<m1>.../<m1-ip>	loaded	active	running	success	d6d821c	Runs
+            list-ticks.timer	<m1>.../<m1-ip>	loaded	active	waiting	success	781b931	-
             $ fleetctl list-units --failed -o name 'list-*'
             exit 0
             --- stdout
@@ -127,9 +127,9 @@ fn lists() {
             $ fleetctl status -o wide list-runs list-fails
             exit 3
             --- stdout
-            UNIT	MACHINE	LOAD	ACTIVE	SUB	RESULT	HASH
-            list-runs.service	<m1>.../<m1-ip>	loaded	active	running	success	d6d821c
-            list-fails.service	<m1>.../<m1-ip>	loaded	failed	failed	exit-code	a1b54a6
+            UNIT	MACHINE	LOAD	ACTIVE	SUB	RESULT	HASH	DESC
+            list-runs.service	<m1>.../<m1-ip>	loaded	active	running	success	d6d821c	Runs
+            list-fails.service	<m1>.../<m1-ip>	loaded	failed	failed	exit-code	a1b54a6	-
             $ fleetctl status -o name list-ticks.timer
             exit 0
             --- stdout
