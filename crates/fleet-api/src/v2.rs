@@ -371,6 +371,13 @@ pub struct Machine {
     pub metadata: BTreeMap<String, String>,
     /// The version of its `fleetd`.
     pub version: String,
+    /// What its `fleetd` can do besides running units: `engine` (it may decide for the cluster), `api` (others can reach its API, and so
+    /// the journals of its units).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub capabilities: Vec<String>,
+    /// Whether its `fleetd` decides for the cluster now; of several machines with one `fleetd`, the first says so.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub leads: bool,
     /// How many units have orders there, those that are leaving too.
     pub units: u64,
     /// Whether it is there. One that is not is known by its orders, or by what operators said of it; of its metadata only the

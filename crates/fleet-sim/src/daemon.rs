@@ -75,6 +75,7 @@ impl Daemon {
             boot_id,
             api: String::new(),
             leaving: false,
+            capabilities: Default::default(),
         };
         let manager = Arc::new(Hands::new(Arc::clone(&life), host.fake.manager()));
         // Nobody changes it: its sender is gone.

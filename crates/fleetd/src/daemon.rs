@@ -95,7 +95,8 @@ pub async fn run(config: Config, read: Read, verbosity: Verbosity) -> Result<(),
     // The boot tells this process's restart from another machine with the same ID: those two must not take the lead for
     // their own from each other.
     let id = config.machines.first().map(|machine| format!("{} {}", machine.id, boot_id()));
-    let record = |machine: &MachineConfig| record(machine, advertised.as_ref());
+    let can_lead = !config.disable_engine;
+    let record = |machine: &MachineConfig| record(machine, advertised.as_ref(), can_lead);
     let mut machines = BTreeMap::new();
     for machine in config.machines.iter().cloned() {
         let told = watch::Sender::new(record(&machine));
@@ -244,7 +245,7 @@ async fn serve_machine(
 }
 
 /// What a machine tells of itself.
-fn record(machine: &MachineConfig, advertised: Option<&Advertised>) -> MachineRecord {
+fn record(machine: &MachineConfig, advertised: Option<&Advertised>, can_lead: bool) -> MachineRecord {
     let public_ip = if machine.public_ip.is_empty() { default_address() } else { machine.public_ip.clone() };
     MachineRecord {
         api: advertised.map_or_else(String::new, |advertised| advertised.url(&public_ip)),
@@ -254,6 +255,7 @@ fn record(machine: &MachineConfig, advertised: Option<&Advertised>) -> MachineRe
         name: None,
         boot_id: boot_id(),
         leaving: false,
+        capabilities: can_lead.then(|| "engine".to_owned()).into_iter().collect(),
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Records are what code works with; the `...Wire` types are the promise to the store, and each has a golden test.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fleet_core::model::{Brake, Drain, Generation, Placement, Revision, TargetState, Timestamp, UnitState};
 use fleet_core::unit::{UnitFile, UnitHash, UnitName, WhenIsolated};
@@ -72,6 +72,8 @@ pub struct MachineRecord {
     pub api: String,
     /// It is about to leave the cluster: what may run elsewhere moves away.
     pub leaving: bool,
+    /// What its `fleetd` can do besides running units, in words: `engine` (it may lead).
+    pub capabilities: BTreeSet<String>,
 }
 
 /// `metadata/ID/KEY`: one piece of dynamic metadata.
@@ -243,6 +245,8 @@ struct MachineWire {
     api: String,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     leaving: bool,
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    capabilities: BTreeSet<String>,
 }
 
 impl Value for MachineRecord {
@@ -256,12 +260,13 @@ impl Value for MachineRecord {
             boot_id: self.boot_id.clone(),
             api: self.api.clone(),
             leaving: self.leaving,
+            capabilities: self.capabilities.clone(),
         })
     }
 
     fn decode(bytes: &[u8]) -> Result<MachineRecord, ValueError> {
-        let MachineWire { v: _, public_ip, metadata, version, name, boot_id, api, leaving } = from_json(bytes)?;
-        Ok(MachineRecord { public_ip, metadata, version, name, boot_id, api, leaving })
+        let MachineWire { v: _, public_ip, metadata, version, name, boot_id, api, leaving, capabilities } = from_json(bytes)?;
+        Ok(MachineRecord { public_ip, metadata, version, name, boot_id, api, leaving, capabilities })
     }
 }
 

@@ -156,11 +156,12 @@ fn machines() {
         boot_id: "b".to_owned(),
         api: "http://10.0.0.1:49153".to_owned(),
         leaving: true,
+        capabilities: ["engine".to_owned()].into(),
     };
     golden(
         &machine,
         &expect![[
-            r#"{"v":1,"public_ip":"10.0.0.1","metadata":{"disk":"ssd","zone":""},"version":"0.1.0","name":"m1","boot_id":"b","api":"http://10.0.0.1:49153","leaving":true}"#
+            r#"{"v":1,"public_ip":"10.0.0.1","metadata":{"disk":"ssd","zone":""},"version":"0.1.0","name":"m1","boot_id":"b","api":"http://10.0.0.1:49153","leaving":true,"capabilities":["engine"]}"#
         ]],
     );
     golden(&MachineRecord::default(), &expect![[r#"{"v":1,"public_ip":"","metadata":{},"version":""}"#]]);

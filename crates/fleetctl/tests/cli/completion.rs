@@ -148,6 +148,8 @@ fn machines() -> String {
         ip: Some("10.0.0.1".to_owned()),
         metadata: BTreeMap::from([("disk".to_owned(), "ssd".to_owned())]),
         version: "1".to_owned(),
+        capabilities: Vec::new(),
+        leads: false,
         units: 0,
         present: true,
         lost: None,

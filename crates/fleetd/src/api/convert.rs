@@ -185,11 +185,16 @@ pub fn machine(view: &Picture, id: &MachineId) -> v2::Machine {
         set.collect()
     };
     let given_up = view.given_up().contains_key(id);
+    let record = view.machines().get(id).map(|entry| &entry.record);
+    let mut capabilities: BTreeSet<String> = record.map(|record| record.capabilities.clone()).unwrap_or_default();
+    capabilities.extend(record.filter(|record| !record.api.is_empty()).map(|_| "api".to_owned()));
     v2::Machine {
         id: id.to_string(),
         ip: view.address(id).map(str::to_owned),
         metadata: cluster.machines.get(id).map_or_else(dynamic, |machine| machine.metadata.clone()),
-        version: view.machines().get(id).map_or_else(String::new, |entry| entry.record.version.clone()),
+        version: record.map_or_else(String::new, |record| record.version.clone()),
+        capabilities: capabilities.into_iter().collect(),
+        leads: view.leader().is_some_and(|(leader, _)| leader_machine(&leader.id) == id.as_str()),
         units: cluster.placements.get(id).map_or(0, |placed| placed.len() as u64),
         present: view.machines().contains_key(id),
         lost: lost(view, id).filter(|_| !given_up),
@@ -198,6 +203,11 @@ pub fn machine(view: &Picture, id: &MachineId) -> v2::Machine {
         given_up,
         revision: revision(view, id),
     }
+}
+
+/// The machine of an engine, by the name that it leads under: that begins with the machine's ID.
+pub fn leader_machine(leader: &str) -> &str {
+    leader.split(' ').next().unwrap_or_default()
 }
 
 /// The revision at which operators last said something of the machine; 0 if they never did.

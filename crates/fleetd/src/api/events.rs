@@ -251,7 +251,10 @@ fn put(bare: Event, key: &Key, kv: &KeyValue) -> Result<Event, ValueError> {
             let brake = Brake::decode(&kv.value)?;
             Event { lost: brake.lost.iter().map(ToString::to_string).collect(), ..bare }
         }
-        Key::Leader => Event { machine: Some(LeaderRecord::decode(&kv.value)?.id), ..bare },
+        Key::Leader => {
+            let leader = LeaderRecord::decode(&kv.value)?.id;
+            Event { machine: Some(convert::leader_machine(&leader).to_owned()), ..bare }
+        }
         Key::Cordon(_) | Key::Drain(_) | Key::GivenUp(_) => bare,
         Key::File(_) | Key::Operators(_) | Key::Request(..) => bare,
     })

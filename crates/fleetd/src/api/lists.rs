@@ -32,8 +32,21 @@ const UNIT_FIELDS: [&str; 11] = [
     "placements",
     "waiting",
 ];
-const MACHINE_FIELDS: [&str; 11] =
-    ["id", "ip", "metadata", "version", "units", "present", "lost", "cordoned", "draining", "given_up", "revision"];
+const MACHINE_FIELDS: [&str; 13] = [
+    "id",
+    "ip",
+    "metadata",
+    "version",
+    "capabilities",
+    "leads",
+    "units",
+    "present",
+    "lost",
+    "cordoned",
+    "draining",
+    "given_up",
+    "revision",
+];
 const STATE_FIELDS: [&str; 6] = ["unit", "machine", "desired_state", "placed", "done", "state"];
 
 /// The units, by name; also those that were destroyed and that a machine has not let go of yet.
@@ -367,6 +380,19 @@ impl Page {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What can be asked for is what there is.
+    #[test]
+    fn fields() {
+        let document = serde_json::to_value(super::super::document::routes().1).expect("JSON");
+        for (schema, fields) in
+            [("Unit", &UNIT_FIELDS[..]), ("Machine", &MACHINE_FIELDS), ("PlacementState", &STATE_FIELDS)]
+        {
+            let properties = document["components"]["schemas"][schema]["properties"].as_object().expect("a schema");
+            let there: std::collections::BTreeSet<&str> = properties.keys().map(String::as_str).collect();
+            assert_eq!(there, fields.iter().copied().collect(), "{schema}");
+        }
+    }
 
     fn page(limit: Option<usize>, after: Option<&str>) -> Page {
         Page { limit, after: after.map(str::to_owned), fields: Vec::new() }
