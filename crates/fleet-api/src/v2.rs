@@ -10,11 +10,13 @@ use utoipa::{IntoParams, ToSchema};
 
 mod count;
 mod event;
+mod field;
 mod plan;
 mod problem;
 
 pub use count::{Counts, MachineCounts, MachineState, PlacementState, StateList, UnitCounts};
 pub use event::{Event, EventKind, Order, Present, Wanted};
+pub use field::{MachineField, StateField, UnitField};
 pub use plan::{Explanation, Fate, MachineAnswer, MachineRefusal, PlanRequest, PlanResponse, PlannedUnit, Situation};
 pub use problem::{Finding, PROBLEMS_PATH, Problem, ProblemKind, ProblemType};
 
@@ -266,7 +268,7 @@ pub struct UnitPut {
     pub lenient: bool,
 }
 
-/// `PATCH /units/NAME`: one of the two.
+/// `PATCH /units/NAME`: one of the two; with neither nothing is changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct UnitPatch {
     /// As [`Change::desired_state`].
@@ -430,6 +432,7 @@ pub struct Brake {
 pub struct DrainRequest {
     /// How many units may be on their way at once, from 1 to [`DRAIN_MAX`]; without it, what fleet thinks right.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 10_000)]
     pub max_at_once: Option<u32>,
 }
 

@@ -8,6 +8,9 @@ use axum::http::header;
 use axum::response::IntoResponse;
 use fleet_api::v2;
 use utoipa::OpenApi as _;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::path::Parameter;
+use utoipa::openapi::schema::{Schema, SchemaType, Type};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -30,13 +33,13 @@ use super::{Api, backup, events, lists, machines, plan, tools, units};
         (name = "machines", description = "Machines: who is there, and what they are to take"),
         (name = "cluster", description = "All of it at once"),
     ),
-    components(schemas(v2::Event, v2::EventKind, v2::MachineState))
+    components(schemas(v2::Event, v2::EventKind, v2::MachineState, v2::UnitField, v2::MachineField, v2::StateField))
 )]
 struct Head;
 
 /// The routes, without [`v2::PREFIX`], and the document of them.
 pub fn routes() -> (axum::Router<Api>, utoipa::openapi::OpenApi) {
-    OpenApiRouter::with_openapi(Head::openapi())
+    let (router, mut document) = OpenApiRouter::with_openapi(Head::openapi())
         .routes(routes!(lists::units))
         .routes(routes!(units::one, units::put, units::patch, units::delete))
         .routes(routes!(units::file))
@@ -62,7 +65,24 @@ pub fn routes() -> (axum::Router<Api>, utoipa::openapi::OpenApi) {
         .routes(routes!(problems))
         .routes(routes!(one_problem))
         .routes(routes!(document))
-        .split_for_parts()
+        .split_for_parts();
+    leave_out_null(&mut document);
+    (router, document)
+}
+
+/// A parameter that may be left out is not `null` then: no header or query can say that.
+fn leave_out_null(document: &mut utoipa::openapi::OpenApi) {
+    let items = document.paths.paths.values_mut();
+    let operations =
+        items.flat_map(|item| [&mut item.get, &mut item.put, &mut item.post, &mut item.patch, &mut item.delete]);
+    for parameter in operations.flatten().filter_map(|operation| operation.parameters.as_mut()).flatten() {
+        let RefOr::T(Parameter { schema: Some(RefOr::T(Schema::Object(schema))), .. }) = parameter else { continue };
+        if let SchemaType::Array(types) = &schema.schema_type
+            && let [of_value, Type::Null] = &types[..]
+        {
+            schema.schema_type = SchemaType::Type(of_value.clone());
+        }
+    }
 }
 
 /// This API, as a document of OpenAPI 3.1.
@@ -134,6 +154,16 @@ mod tests {
             methods.map(|method| format!("{method} {path}")).collect::<Vec<_>>()
         };
         paths.iter().flat_map(of_path).collect()
+    }
+
+    #[test]
+    fn no_parameter_is_null() {
+        let document: serde_json::Value = serde_json::from_str(&text()).expect("JSON");
+        let items = document["paths"].as_object().expect("paths").values().filter_map(serde_json::Value::as_object);
+        let operations = items.flat_map(serde_json::Map::values);
+        let parameters: Vec<String> = operations.map(|operation| operation["parameters"].to_string()).collect();
+        assert!(parameters.iter().any(|all| all.contains("If-Match")));
+        assert!(!parameters.iter().any(|all| all.contains("\"null\"")));
     }
 
     /// What clients are made from is looked at when it changes. `UPDATE_EXPECT=1` writes it anew.

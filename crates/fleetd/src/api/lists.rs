@@ -6,6 +6,7 @@ use axum::response::{IntoResponse as _, Response};
 use fleet_api::v2;
 use fleet_core::unit::{Glob, UnitName};
 use serde::Serialize;
+use serde::de::{DeserializeOwned, IntoDeserializer as _};
 use serde_json::{Map, Value};
 
 use super::Api;
@@ -17,37 +18,6 @@ use crate::view::Picture;
 
 /// In a list, the reasons of so many waiting units are worked out: each asks every machine.
 const EXPLAINED_MAX: usize = 100;
-
-/// What can be asked of each entry.
-const UNIT_FIELDS: [&str; 11] = [
-    "name",
-    "hash",
-    "desired_state",
-    "current_state",
-    "generation",
-    "restarts",
-    "global",
-    "fitting",
-    "description",
-    "placements",
-    "waiting",
-];
-const MACHINE_FIELDS: [&str; 13] = [
-    "id",
-    "ip",
-    "metadata",
-    "version",
-    "capabilities",
-    "leads",
-    "units",
-    "present",
-    "lost",
-    "cordoned",
-    "draining",
-    "given_up",
-    "revision",
-];
-const STATE_FIELDS: [&str; 6] = ["unit", "machine", "desired_state", "placed", "done", "state"];
 
 /// The units, by name; also those that were destroyed and that a machine has not let go of yet.
 #[utoipa::path(
@@ -67,7 +37,7 @@ const STATE_FIELDS: [&str; 6] = ["unit", "machine", "desired_state", "placed", "
         ),
         ("waiting" = Option<bool>, Query, description = "Whether it is wanted and on no machine"),
         (
-            "fields" = Option<Vec<String>>,
+            "fields" = Option<Vec<v2::UnitField>>,
             Query,
             explode = false,
             description = "The fields of each entry that are wanted; all without it"
@@ -93,7 +63,7 @@ pub async fn units(State(api): State<Api>, mut params: Params) -> Result<Respons
     let current = params.each::<v2::State>("current_state")?;
     let active = params.all("active");
     let waiting: Option<bool> = params.one("waiting")?;
-    let page = Page::of(&mut params, &UNIT_FIELDS)?;
+    let page = Page::of::<v2::UnitField>(&mut params)?;
     params.end("name, machine, desired_state, current_state, active, waiting, fields, limit, after")?;
     let fits = |unit: &v2::Unit| {
         let on = |placement: &v2::Placement| machines.contains(&placement.machine);
@@ -136,7 +106,7 @@ pub async fn units(State(api): State<Api>, mut params: Params) -> Result<Respons
             description = "systemd's active states, one of which a machine has to say"
         ),
         (
-            "fields" = Option<Vec<String>>,
+            "fields" = Option<Vec<v2::StateField>>,
             Query,
             explode = false,
             description = "The fields of each entry that are wanted; all without it"
@@ -159,7 +129,7 @@ pub async fn states(State(api): State<Api>, mut params: Params) -> Result<Respon
     let names = params.each::<Glob>("name")?;
     let machines = machines_of(&api, &mut params)?;
     let active = params.all("active");
-    let page = Page::of(&mut params, &STATE_FIELDS)?;
+    let page = Page::of::<v2::StateField>(&mut params)?;
     params.end("name, machine, active, fields, limit, after")?;
     let view = api.view.read();
     let states = |name: UnitName| {
@@ -195,7 +165,7 @@ pub async fn states(State(api): State<Api>, mut params: Params) -> Result<Respon
         ("metadata" = Option<Vec<String>>, Query, description = "`KEY=VALUE`, all of which it has to have"),
         ("state" = Option<Vec<v2::MachineState>>, Query, description = "How it has to be: one of these"),
         (
-            "fields" = Option<Vec<String>>,
+            "fields" = Option<Vec<v2::MachineField>>,
             Query,
             explode = false,
             description = "The fields of each entry that are wanted; all without it"
@@ -221,7 +191,7 @@ pub async fn machines(State(api): State<Api>, mut params: Params) -> Result<Resp
         pairs.push(split.ok_or_else(|| bad_param("metadata", &pair, &"write KEY=VALUE"))?);
     }
     let states = params.each::<v2::MachineState>("state")?;
-    let page = Page::of(&mut params, &MACHINE_FIELDS)?;
+    let page = Page::of::<v2::MachineField>(&mut params)?;
     params.end("metadata, state, fields, limit, after")?;
     let fits = |machine: &v2::Machine| {
         pairs.iter().all(|(key, value)| machine.metadata.get(key) == Some(value))
@@ -315,7 +285,8 @@ struct Page {
 }
 
 impl Page {
-    fn of(params: &mut Params, known: &[&str]) -> Result<Page, v2::Problem> {
+    /// `F` is the enum of the fields that the entries have.
+    fn of<F: DeserializeOwned>(params: &mut Params) -> Result<Page, v2::Problem> {
         let limit: Option<usize> = params.one("limit")?;
         if let Some(limit) = limit.filter(|limit| !(1..=v2::LIMIT_MAX).contains(limit)) {
             let detail = format!("parameter `limit` has the value `{limit}`: it is from 1 to {}", v2::LIMIT_MAX);
@@ -323,11 +294,9 @@ impl Page {
         }
         let mut fields = Vec::new();
         for given in params.all("fields") {
-            for field in given.split(',').map(str::trim) {
-                if !known.contains(&field) {
-                    let why = format!("there is no `{field}`; these are known: {}", known.join(", "));
-                    return Err(bad_param("fields", &given, &why));
-                }
+            for field in given.split(',').map(str::trim).filter(|field| !field.is_empty()) {
+                let read: Result<F, serde::de::value::Error> = F::deserialize(field.into_deserializer());
+                read.map_err(|err| bad_param("fields", &given, &err))?;
                 fields.push(field.to_owned());
             }
         }
@@ -379,18 +348,20 @@ impl Page {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     /// What can be asked for is what there is.
     #[test]
     fn fields() {
         let document = serde_json::to_value(super::super::document::routes().1).expect("JSON");
-        for (schema, fields) in
-            [("Unit", &UNIT_FIELDS[..]), ("Machine", &MACHINE_FIELDS), ("PlacementState", &STATE_FIELDS)]
-        {
-            let properties = document["components"]["schemas"][schema]["properties"].as_object().expect("a schema");
-            let there: std::collections::BTreeSet<&str> = properties.keys().map(String::as_str).collect();
-            assert_eq!(there, fields.iter().copied().collect(), "{schema}");
+        let schemas = &document["components"]["schemas"];
+        for (schema, fields) in [("Unit", "UnitField"), ("Machine", "MachineField"), ("PlacementState", "StateField")] {
+            let there: BTreeSet<&str> =
+                schemas[schema]["properties"].as_object().expect("a schema").keys().map(String::as_str).collect();
+            let known = schemas[fields]["enum"].as_array().expect("words").iter().filter_map(Value::as_str).collect();
+            assert_eq!(there, known, "{schema}");
         }
     }
 

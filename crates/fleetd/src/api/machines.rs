@@ -58,12 +58,14 @@ pub async fn one(State(api): State<Api>, Segment(id): Segment) -> Result<impl In
         (
             "If-Match" = Option<String>,
             Header,
-            description = "Only if the machine is still at this tag: its `ETag` (412 otherwise)"
+            description = "Only if the machine is still at this tag: its `ETag` (412 otherwise)",
+            pattern = r#"^(\*|(W/)?"[!#-~]*"(, *(W/)?"[!#-~]*")*)$"#
         ),
         (
             "Idempotency-Key" = Option<String>,
             Header,
-            description = "A word of this request alone (255 characters): under it, it takes effect once"
+            description = "A word of this request alone: under it, it takes effect once",
+            pattern = "^[!-~]([ -~]{0,253}[!-~])?$"
         )
     ),
     responses(
@@ -87,12 +89,14 @@ pub async fn cordon(State(api): State<Api>, Segment(id): Segment, terms: Terms) 
         (
             "If-Match" = Option<String>,
             Header,
-            description = "Only if the machine is still at this tag: its `ETag` (412 otherwise)"
+            description = "Only if the machine is still at this tag: its `ETag` (412 otherwise)",
+            pattern = r#"^(\*|(W/)?"[!#-~]*"(, *(W/)?"[!#-~]*")*)$"#
         ),
         (
             "Idempotency-Key" = Option<String>,
             Header,
-            description = "A word of this request alone (255 characters): under it, it takes effect once"
+            description = "A word of this request alone: under it, it takes effect once",
+            pattern = "^[!-~]([ -~]{0,253}[!-~])?$"
         )
     ),
     responses(
@@ -120,12 +124,14 @@ pub async fn uncordon(
         (
             "If-Match" = Option<String>,
             Header,
-            description = "Only if the machine is still at this tag: its `ETag` (412 otherwise)"
+            description = "Only if the machine is still at this tag: its `ETag` (412 otherwise)",
+            pattern = r#"^(\*|(W/)?"[!#-~]*"(, *(W/)?"[!#-~]*")*)$"#
         ),
         (
             "Idempotency-Key" = Option<String>,
             Header,
-            description = "A word of this request alone (255 characters): under it, it takes effect once"
+            description = "A word of this request alone: under it, it takes effect once",
+            pattern = "^[!-~]([ -~]{0,253}[!-~])?$"
         )
     ),
     request_body = Option<v2::DrainRequest>,
@@ -182,12 +188,14 @@ pub async fn drain_progress(State(api): State<Api>, Segment(id): Segment) -> Res
         (
             "If-Match" = Option<String>,
             Header,
-            description = "Only if the machine is still at this tag: its `ETag` (412 otherwise)"
+            description = "Only if the machine is still at this tag: its `ETag` (412 otherwise)",
+            pattern = r#"^(\*|(W/)?"[!#-~]*"(, *(W/)?"[!#-~]*")*)$"#
         ),
         (
             "Idempotency-Key" = Option<String>,
             Header,
-            description = "A word of this request alone (255 characters): under it, it takes effect once"
+            description = "A word of this request alone: under it, it takes effect once",
+            pattern = "^[!-~]([ -~]{0,253}[!-~])?$"
         )
     ),
     responses(
@@ -226,12 +234,14 @@ pub fn present(machine: &MachineId) -> v2::Problem {
         (
             "If-Match" = Option<String>,
             Header,
-            description = "Only if the machine is still at this tag: its `ETag` (412 otherwise)"
+            description = "Only if the machine is still at this tag: its `ETag` (412 otherwise)",
+            pattern = r#"^(\*|(W/)?"[!#-~]*"(, *(W/)?"[!#-~]*")*)$"#
         ),
         (
             "Idempotency-Key" = Option<String>,
             Header,
-            description = "A word of this request alone (255 characters): under it, it takes effect once"
+            description = "A word of this request alone: under it, it takes effect once",
+            pattern = "^[!-~]([ -~]{0,253}[!-~])?$"
         )
     ),
     request_body = v2::MetadataPatch,

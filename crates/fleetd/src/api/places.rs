@@ -253,6 +253,9 @@ mod tests {
         while let Some(piece) = pieces.next().await {
             text.extend(piece.expect("a piece"));
         }
-        assert_eq!(String::from_utf8_lossy(&text), "journalctl --no-pager --output=short --lines=3 --unit a.service\n");
+        assert_eq!(
+            String::from_utf8_lossy(&text),
+            "journalctl --no-pager --quiet --output=short --lines=3 --unit a.service\n"
+        );
     }
 }

@@ -53,13 +53,20 @@ pub async fn one(State(api): State<Api>, Segment(name): Segment) -> Result<impl 
         (
             "If-Match" = Option<String>,
             Header,
-            description = "Only if the unit is still at this tag: its `ETag` (412 otherwise)"
+            description = "Only if the unit is still at this tag: its `ETag` (412 otherwise)",
+            pattern = r#"^(\*|(W/)?"[!#-~]*"(, *(W/)?"[!#-~]*")*)$"#
         ),
-        ("If-None-Match" = Option<String>, Header, description = "`*`: only if there is no such unit (412 otherwise)"),
+        (
+            "If-None-Match" = Option<String>,
+            Header,
+            description = "`*`: only if there is no such unit (412 otherwise)",
+            pattern = r"^\*$"
+        ),
         (
             "Idempotency-Key" = Option<String>,
             Header,
-            description = "A word of this request alone (255 characters): under it, it takes effect once"
+            description = "A word of this request alone: under it, it takes effect once",
+            pattern = "^[!-~]([ -~]{0,253}[!-~])?$"
         )
     ),
     request_body = v2::UnitPut,
@@ -101,12 +108,14 @@ pub async fn put(
         (
             "If-Match" = Option<String>,
             Header,
-            description = "Only if the unit is still at this tag: its `ETag` (412 otherwise)"
+            description = "Only if the unit is still at this tag: its `ETag` (412 otherwise)",
+            pattern = r#"^(\*|(W/)?"[!#-~]*"(, *(W/)?"[!#-~]*")*)$"#
         ),
         (
             "Idempotency-Key" = Option<String>,
             Header,
-            description = "A word of this request alone (255 characters): under it, it takes effect once"
+            description = "A word of this request alone: under it, it takes effect once",
+            pattern = "^[!-~]([ -~]{0,253}[!-~])?$"
         )
     ),
     request_body = v2::UnitPatch,
@@ -127,9 +136,6 @@ pub async fn patch(
     Given { value, bytes }: Given<v2::UnitPatch>,
 ) -> Result<Response, Refused> {
     let v2::UnitPatch { desired_state, restart } = value;
-    if desired_state.is_none() && !restart {
-        return Err(bad_request("nothing is asked for: give `desired_state` or `restart`").into());
-    }
     change_one(&api, &terms, &bytes, v2::Change { name, desired_state, restart, ..v2::Change::default() }).await
 }
 
@@ -144,12 +150,14 @@ pub async fn patch(
         (
             "If-Match" = Option<String>,
             Header,
-            description = "Only if the unit is still at this tag: its `ETag` (412 otherwise)"
+            description = "Only if the unit is still at this tag: its `ETag` (412 otherwise)",
+            pattern = r#"^(\*|(W/)?"[!#-~]*"(, *(W/)?"[!#-~]*")*)$"#
         ),
         (
             "Idempotency-Key" = Option<String>,
             Header,
-            description = "A word of this request alone (255 characters): under it, it takes effect once"
+            description = "A word of this request alone: under it, it takes effect once",
+            pattern = "^[!-~]([ -~]{0,253}[!-~])?$"
         )
     ),
     responses(
@@ -218,7 +226,8 @@ pub async fn file(State(api): State<Api>, Segment(name): Segment) -> Result<Json
         (
             "Idempotency-Key" = Option<String>,
             Header,
-            description = "A word of this request alone (255 characters): under it, it takes effect once"
+            description = "A word of this request alone: under it, it takes effect once",
+            pattern = "^[!-~]([ -~]{0,253}[!-~])?$"
         )
     ),
     request_body = v2::ChangeRequest,
