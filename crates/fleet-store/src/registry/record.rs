@@ -265,7 +265,8 @@ impl Value for MachineRecord {
     }
 
     fn decode(bytes: &[u8]) -> Result<MachineRecord, ValueError> {
-        let MachineWire { v: _, public_ip, metadata, version, name, boot_id, api, leaving, capabilities } = from_json(bytes)?;
+        let MachineWire { v: _, public_ip, metadata, version, name, boot_id, api, leaving, capabilities } =
+            from_json(bytes)?;
         Ok(MachineRecord { public_ip, metadata, version, name, boot_id, api, leaving, capabilities })
     }
 }
