@@ -39,6 +39,9 @@ const NEEDS: &[Need] = &[
 
 /// What the tests need beside [`NEEDS`].
 const TEST_NEEDS: &[Need] = &[
+    Need { programs: &["/usr/sbin/sshd"], package: "openssh-server", what_for: "the tests of ssh" },
+    Need { programs: &["ssh", "ssh-keygen", "ssh-agent"], package: "openssh-client", what_for: "the tests of ssh" },
+    Need { programs: &["pgrep"], package: "procps", what_for: "the tests of ssh" },
     Need { programs: &["zsh"], package: "zsh", what_for: "the tests of completion" },
     Need { programs: &["fish"], package: "fish", what_for: "the tests of completion" },
     Need { programs: &["script"], package: "bsdutils", what_for: "the tests of completion" },

@@ -9,6 +9,7 @@ use futures_util::stream::BoxStream;
 use serde::de::DeserializeOwned;
 
 use crate::observe::{Exchange, Observer};
+use crate::tls::{Tls, TlsError, TlsFiles, TlsTrouble};
 use crate::{backup, v2};
 
 /// Where a fleet API is.
@@ -16,7 +17,7 @@ use crate::{backup, v2};
 pub enum Endpoint {
     /// A unix socket: `unix:///run/fleet.sock`.
     Unix(PathBuf),
-    /// HTTP over TCP: `http://HOST:PORT`.
+    /// HTTP over TCP: `http://HOST:PORT`, or `https://HOST:PORT` with TLS.
     Http(String),
 }
 
@@ -24,13 +25,13 @@ pub enum Endpoint {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[expect(missing_docs, reason = "the messages say it")]
 pub enum EndpointError {
-    #[error("endpoint `{given}` has no scheme: write `unix:///path` or `http://host:port`")]
+    #[error("endpoint `{given}` has no scheme: write `unix:///path`, `http://host:port` or `https://host:port`")]
     NoScheme { given: String },
     #[error("endpoint `{given}` names a host, but a unix socket has a path: write `unix:///{given_path}`")]
     HostInPath { given: String, given_path: String },
-    #[error("endpoint `{given}` is no URL of a host: write `http://host:port`")]
+    #[error("endpoint `{given}` is no URL of a host: write `http://host:port` or `https://host:port`")]
     BadUrl { given: String },
-    #[error("endpoint `{given}` has the unknown scheme `{scheme}`: `unix`, `file` and `http` are known")]
+    #[error("endpoint `{given}` has the unknown scheme `{scheme}`: `unix`, `file`, `http` and `https` are known")]
     UnknownScheme { given: String, scheme: String },
 }
 
@@ -44,7 +45,7 @@ impl FromStr for Endpoint {
         match scheme {
             "unix" | "file" if rest.starts_with('/') => Ok(Endpoint::Unix(rest.into())),
             "unix" | "file" => Err(EndpointError::HostInPath { given: given.to_owned(), given_path: rest.to_owned() }),
-            "http" => match reqwest::Url::parse(given) {
+            "http" | "https" => match reqwest::Url::parse(given) {
                 Ok(url) if url.has_host() && url.path() == "/" && url.query().is_none() => {
                     Ok(Endpoint::Http(given.trim_end_matches('/').to_owned()))
                 }
@@ -52,6 +53,20 @@ impl FromStr for Endpoint {
             },
             _ => Err(EndpointError::UnknownScheme { given: given.to_owned(), scheme: scheme.to_owned() }),
         }
+    }
+}
+
+impl Endpoint {
+    /// Host and port of one that is no socket; an IPv6 address is in brackets.
+    pub fn host_and_port(&self) -> Option<(String, u16)> {
+        let Endpoint::Http(url) = self else { return None };
+        let url = reqwest::Url::parse(url).ok()?;
+        Some((url.host_str()?.to_owned(), url.port_or_known_default()?))
+    }
+
+    /// Whether it is spoken to by TLS.
+    pub fn is_tls(&self) -> bool {
+        matches!(self, Endpoint::Http(url) if url.starts_with("https:"))
     }
 }
 
@@ -75,6 +90,15 @@ pub enum ClientError {
         /// Why.
         #[source]
         err: reqwest::Error,
+    },
+    /// The client could not be made, for want of certificates.
+    #[error("cannot set up TLS for {endpoint}")]
+    Tls {
+        /// Where to.
+        endpoint: Endpoint,
+        /// Why.
+        #[source]
+        err: Box<TlsError>,
     },
     /// Nobody answered, or the answer broke off.
     #[error("no answer from fleetd at {endpoint}")]
@@ -117,6 +141,14 @@ impl ClientError {
     /// Whether the connection was there and broke off: nobody knows what the request has done.
     pub fn broke_off(&self) -> bool {
         matches!(self, ClientError::Unreachable { err, .. } if !err.is_timeout() && !err.is_connect() && !err.is_builder())
+    }
+
+    /// What is wrong with TLS, if that is why nobody answered.
+    pub fn tls_trouble(&self) -> Option<TlsTrouble> {
+        match self {
+            ClientError::Unreachable { err, .. } => TlsTrouble::of(err),
+            _ => None,
+        }
     }
 }
 
@@ -168,13 +200,18 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client for `endpoint`. `timeout` limits each call that is no stream; `None` is no limit.
+    /// A client for `endpoint`. `timeout` limits each call that is no stream; `None` is no limit. An `https` endpoint has to have a
+    /// certificate that the system trusts; for anything else there is [`Client::builder`].
     ///
     /// # Errors
-    /// [`ClientError::Setup`]. Nothing is sent yet: whether somebody is there is seen at the first call.
+    /// [`ClientError::Setup`], [`ClientError::Tls`]. Nothing is sent yet: whether somebody is there is seen at the first call.
     pub fn new(endpoint: Endpoint, timeout: Option<Duration>) -> Result<Client, ClientError> {
-        let (http, base) = http_client(&endpoint)?;
-        Ok(Client { http, endpoint, base: base + v2::PREFIX, timeout, observer: None })
+        Client::builder(endpoint).timeout(timeout).build()
+    }
+
+    /// A client with more said about the way to `endpoint`.
+    pub fn builder(endpoint: Endpoint) -> ClientBuilder {
+        ClientBuilder { endpoint, timeout: None, tls: None, socket: None }
     }
 
     /// Where this client goes.
@@ -418,18 +455,65 @@ impl Client {
     }
 }
 
-/// What requests to `endpoint` go through, and what their URLs begin with.
-pub(crate) fn http_client(endpoint: &Endpoint) -> Result<(reqwest::Client, String), ClientError> {
-    let mut builder = reqwest::Client::builder().no_proxy();
-    let base = match endpoint {
-        Endpoint::Unix(path) => {
-            builder = builder.unix_socket(path.as_path());
-            "http://fleet".to_owned()
+/// What a [`Client`] is made of.
+#[derive(Clone, Debug)]
+pub struct ClientBuilder {
+    endpoint: Endpoint,
+    timeout: Option<Duration>,
+    tls: Option<Tls>,
+    socket: Option<PathBuf>,
+}
+
+impl ClientBuilder {
+    /// Limits each call that is no stream; `None` is no limit.
+    #[must_use]
+    pub fn timeout(self, timeout: Option<Duration>) -> ClientBuilder {
+        ClientBuilder { timeout, ..self }
+    }
+
+    /// Whom an `https` endpoint has to be, and what to show to it.
+    #[must_use]
+    pub fn tls(self, tls: Tls) -> ClientBuilder {
+        ClientBuilder { tls: Some(tls), ..self }
+    }
+
+    /// Goes through a unix socket, at whose other end the endpoint is: the begin of a tunnel.
+    #[must_use]
+    pub fn through(self, socket: PathBuf) -> ClientBuilder {
+        ClientBuilder { socket: Some(socket), ..self }
+    }
+
+    /// The client.
+    ///
+    /// # Errors
+    /// As [`Client::new`].
+    pub fn build(self) -> Result<Client, ClientError> {
+        let timeout = self.timeout;
+        let (http, base, endpoint) = self.http()?;
+        Ok(Client { http, endpoint, base: base + v2::PREFIX, timeout, observer: None })
+    }
+
+    /// What requests go through, what their URLs begin with, and where they go.
+    pub(crate) fn http(self) -> Result<(reqwest::Client, String, Endpoint), ClientError> {
+        let ClientBuilder { endpoint, tls, socket, .. } = self;
+        let tls = match tls {
+            _ if !endpoint.is_tls() => Tls::none(),
+            Some(tls) => tls,
+            None => Tls::load(&TlsFiles::default())
+                .map_err(|err| ClientError::Tls { endpoint: endpoint.clone(), err: err.into() })?,
+        };
+        // Never without, since reqwest would look for settings of its own.
+        let mut builder = reqwest::Client::builder().no_proxy().tls_backend_preconfigured(tls.config());
+        let (base, own_socket) = match &endpoint {
+            Endpoint::Unix(path) => ("http://fleet".to_owned(), Some(path)),
+            Endpoint::Http(url) => (url.clone(), None),
+        };
+        if let Some(socket) = socket.as_ref().or(own_socket) {
+            builder = builder.unix_socket(socket.as_path());
         }
-        Endpoint::Http(url) => url.clone(),
-    };
-    let http = builder.build().map_err(|err| ClientError::Setup { endpoint: endpoint.clone(), err })?;
-    Ok((http, base))
+        let http = builder.build().map_err(|err| ClientError::Setup { endpoint: endpoint.clone(), err })?;
+        Ok((http, base, endpoint))
+    }
 }
 
 /// Cuts a body into lines and reads each.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
-use crate::client::{ClientError, Endpoint, http_client};
+use crate::client::{Client, ClientError, Endpoint};
 use crate::v1;
 
 /// Most pages of a list that are read. A token counts pages in 16 bits, so no list has more.
@@ -24,9 +24,9 @@ impl ClientV1 {
     /// A client whose requests may each take `timeout`. Nothing is sent yet.
     ///
     /// # Errors
-    /// [`ClientError::Setup`].
+    /// [`ClientError::Setup`], [`ClientError::Tls`].
     pub fn new(endpoint: Endpoint, timeout: Duration) -> Result<ClientV1, ClientError> {
-        let (http, base) = http_client(&endpoint)?;
+        let (http, base, endpoint) = Client::builder(endpoint).http()?;
         Ok(ClientV1 { http, endpoint, base: base + v1::PREFIX, timeout })
     }
 

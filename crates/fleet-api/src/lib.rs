@@ -41,11 +41,12 @@ mod client;
 mod client_v1;
 mod events;
 mod observe;
+pub mod tls;
 pub mod v1;
 pub mod v2;
 
 pub use calls::Terms;
-pub use client::{Client, ClientError, Endpoint, EndpointError, TextStream, WatchStream};
+pub use client::{Client, ClientBuilder, ClientError, Endpoint, EndpointError, TextStream, WatchStream};
 pub use client_v1::ClientV1;
 pub use events::{EventFilter, EventStream};
 pub use observe::Exchange;

@@ -13,6 +13,7 @@ use crate::commands::import::ImportArgs;
 use crate::completion;
 use crate::exit::Exit;
 use crate::former::{FormerArgs, WayArgs};
+use crate::reach::args::ReachArgs;
 
 /// What stands over the list of commands. One text for `-h`, `--help` and `help`: scripts and people get the same.
 const ABOUT: &str = "\
@@ -53,7 +54,7 @@ pub struct GlobalArgs {
     /// Print the version
     #[arg(short = 'v', long = "version", global = true, display_order = 101)]
     pub version: bool,
-    /// Where fleetd is: `unix:///PATH` or `http://HOST:PORT` [default: unix:///var/run/fleet.sock] [env: FLEETCTL_ENDPOINT]
+    /// Where fleetd is: `unix:///PATH`, `http://HOST:PORT` or `https://HOST:PORT` [default: unix:///var/run/fleet.sock] [env: FLEETCTL_ENDPOINT]
     #[arg(long, global = true, value_name = "URL", display_order = 102)]
     pub endpoint: Option<String>,
     /// How long one request may take; waiting for units is not counted [default: 10] [env: FLEETCTL_REQUEST_TIMEOUT]
@@ -62,6 +63,8 @@ pub struct GlobalArgs {
     /// Say on stderr what is asked of fleetd [env: FLEETCTL_DEBUG]
     #[arg(long, global = true, display_order = 104)]
     pub debug: bool,
+    #[command(flatten)]
+    pub reach: ReachArgs,
     #[command(flatten)]
     pub former: FormerArgs,
 }
@@ -94,6 +97,8 @@ pub enum Command {
     IsActive(Is),
     /// Say whether units have failed: a word for each, and exit code 0 if one of them has, 1 if not
     IsFailed(Is),
+    /// Run a command, or a shell, on the machine of a unit or on a machine, by ssh
+    Ssh(SshArgs),
     /// List units as their machines' systemds see them
     ListUnits(ListUnits),
     /// List the units that the cluster knows
@@ -130,6 +135,12 @@ pub enum Command {
         /// Whatever it is
         #[arg(hide = true)]
         units: Vec<String>,
+    },
+    /// Copy standard input to a socket and what comes from there to standard output, for clients that come by ssh
+    FdForward {
+        /// The socket's path
+        #[arg(value_name = "SOCKET")]
+        socket: PathBuf,
     },
     /// What the scripts of `completion` call. Two underscores: a beginning that nobody types
     #[command(name = "__complete", hide = true)]
@@ -411,6 +422,33 @@ impl Lines {
         }
     }
 }
+
+#[derive(Debug, Args)]
+#[command(after_help = SSH_HELP)]
+pub struct SshArgs {
+    /// To this machine: its ID or the beginning of it, or its address
+    #[arg(short, long, value_name = "ID", conflicts_with = "unit")]
+    pub machine: Option<String>,
+    /// To the machine of this unit
+    #[arg(short, long, value_name = "UNIT")]
+    pub unit: Option<String>,
+    /// Let the machine use the keys of this one's agent
+    #[arg(short = 'A', long, alias = "A")]
+    pub forward_agent: bool,
+    /// Where the machines' sshd listens [default: as ssh does]
+    #[arg(long, value_name = "PORT")]
+    pub ssh_port: Option<u16>,
+    /// A unit or a machine; with `--machine` or `--unit` the first word of the command
+    #[arg(value_name = "TARGET")]
+    pub target: Option<String>,
+    /// What to run there; the words are put together with blanks, for the shell there to read
+    #[arg(value_name = "COMMAND", trailing_var_arg = true, allow_hyphen_values = true)]
+    pub command: Vec<String>,
+}
+
+const SSH_HELP: &str = "\
+It is your own `ssh` that runs, with its configuration, keys, agent and known hosts. The exit code is that of the command or shell, or 255 \
+if ssh itself failed. Options for fleetctl stand before the command; `--` in front of it ends them.";
 
 /// How to print a table.
 #[derive(Clone, Debug, Args)]

@@ -5,12 +5,15 @@ use std::io;
 use std::path::PathBuf;
 
 use fleet_api::backup::BackupError;
-use fleet_api::{ClientError, EndpointError, v2};
+use fleet_api::tls::TlsError;
+use fleet_api::{ClientError, Endpoint, EndpointError, v2};
 use fleet_core::unit::{Problem, UnitNameError};
 use fleet_dev::DevError;
 
 use crate::exit::Exit;
 use crate::journal::Look;
+use crate::reach::ssh::Gateway;
+use crate::render;
 use crate::transfer::manifest::FILE_NAME;
 use crate::wait::{Failure, Goal};
 
@@ -32,6 +35,14 @@ pub enum CommandError {
         given: String,
         #[source]
         err: EndpointError,
+    },
+    #[error("{given} is for TLS, and {endpoint} is without")]
+    PlainEndpoint { endpoint: Endpoint, given: String },
+    #[error("cannot set up TLS for {endpoint}")]
+    Tls {
+        endpoint: Endpoint,
+        #[source]
+        err: Box<TlsError>,
     },
     #[error("Must define output format")]
     NoFields { valid: String },
@@ -133,6 +144,34 @@ pub enum CommandError {
     NotPlaced { name: String, what: &'static str, state: v2::State },
     #[error("output mode `{mode}` is for one journal that is not followed; there are {n}")]
     JournalMode { mode: String, n: usize },
+    #[error("one machine or unit must be provided")]
+    NoTarget,
+    #[error("`{given}` is neither a unit nor a machine")]
+    UnknownTarget { given: String },
+    #[error("`{given}` is a unit and a machine")]
+    AmbiguousTarget { given: String, unit: String, machine: String },
+    #[error("Unit {name} is on {n} machines", n = machines.len())]
+    SeveralMachines { name: String, machines: Vec<String> },
+    #[error("Could not determine address of machine {machine}")]
+    NoAddress { machine: String },
+    #[error("cannot use the address of machine {machine}: {reason}")]
+    BadAddress { machine: String, reason: String },
+    #[error("cannot make a folder for the tunnel's sockets")]
+    TunnelFolder(#[source] io::Error),
+    #[error("ssh to {gateway} ended{code} before the tunnel was open", code = code.map(|code| format!(" with {code}")).unwrap_or_default())]
+    Tunnel { gateway: Gateway, code: Option<i32> },
+    #[error("Failed dialing remote address: cannot connect to `{path}`", path = path.display())]
+    Dial {
+        path: PathBuf,
+        #[source]
+        err: io::Error,
+    },
+    #[error("lost the connection to `{path}`", path = path.display())]
+    Relay {
+        path: PathBuf,
+        #[source]
+        err: io::Error,
+    },
     #[error("no machine `{given}`")]
     NoMachine { given: String, known: Vec<String> },
     #[error("`{given}` fits {n} machines", n = machines.len())]
@@ -182,6 +221,8 @@ impl CommandError {
             | CommandError::BadEnv { .. }
             | CommandError::BadFlag { .. }
             | CommandError::Endpoint { .. }
+            | CommandError::PlainEndpoint { .. }
+            | CommandError::NoTarget
             | CommandError::NoFields { .. }
             | CommandError::BadField { .. }
             | CommandError::BadPair { .. }
@@ -189,6 +230,7 @@ impl CommandError {
             CommandError::FoundNowhere { .. }
             | CommandError::NoTemplate { .. }
             | CommandError::UnknownUnit { .. }
+            | CommandError::UnknownTarget { .. }
             | CommandError::NoMatch { .. } => Exit::NoSuchUnit,
             CommandError::Api { err: ClientError::Problem(problem), .. } if problem.kind == UNKNOWN_UNIT => {
                 Exit::NoSuchUnit
@@ -244,6 +286,30 @@ impl CommandError {
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             CommandError::NoCommand { hint, .. } => (*hint).to_owned(),
+            CommandError::PlainEndpoint { endpoint, .. } => {
+                let url = endpoint.to_string().replacen("http:", "https:", 1);
+                format!("write `{url}`, or leave the files out")
+            }
+            CommandError::NoTarget => "name a unit or a machine: `fleetctl ssh TARGET [COMMAND...]`".to_owned(),
+            CommandError::UnknownTarget { .. } => {
+                "`fleetctl list-unit-files` shows the units that exist, `fleetctl list-machines` the machines".to_owned()
+            }
+            CommandError::AmbiguousTarget { unit, machine, .. } => {
+                format!("say which: `--unit {unit}` or `--machine {}`", render::table::typed_id(machine))
+            }
+            CommandError::SeveralMachines { machines, .. } => {
+                let ids = machines.iter().map(|id| render::table::typed_id(id)).collect::<Vec<_>>();
+                format!("name one of them with `--machine`: {}", ids.join(", "))
+            }
+            CommandError::NoAddress { .. } => "it is lost, or its fleetd knows none: see `public_ip` in its fleet.conf".to_owned(),
+            CommandError::Tunnel { gateway, .. } => format!(
+                "ssh has said why; once `ssh {gateway}` works by itself, so does this (`--ssh-username`, `--ssh-timeout`, \
+                 `--known-hosts-file` and `--strict-host-key-checking` hold here too)"
+            ),
+            CommandError::Dial { .. } => "see that fleetd runs here and listens there, and that you may open it".to_owned(),
+            CommandError::Run { program, err } if program == "ssh" && err.kind() == io::ErrorKind::NotFound => {
+                "install ssh (on Debian the package `openssh-client`)".to_owned()
+            }
             CommandError::Signing => "leave `--sign` out".to_owned(),
             CommandError::NoUnits { command } => {
                 format!("name at least one unit: `fleetctl {command} UNIT...`; see `fleetctl help {command}`")
@@ -345,7 +411,8 @@ impl CommandError {
     }
 }
 
-const UNKNOWN_UNIT: &str = "unknown-unit";
+/// The kind of problem that the daemon gives for a unit that is not there.
+pub const UNKNOWN_UNIT: &str = "unknown-unit";
 
 /// What to do about a problem of which the daemon does not say it.
 fn hint_for(kind: &str) -> Option<String> {

@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use crate::reach::ssh;
+
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
@@ -19,12 +21,12 @@ pub enum Exit {
     Interrupted,
     /// Ended by SIGTERM while waiting.
     Terminated,
-    /// The exit code of another program: systemctl's (`status`) or that of `fleetctl dev -- COMMAND`.
+    /// The exit code of another program: systemctl's (`status`), ssh's (`ssh`) or that of `fleetctl dev -- COMMAND`.
     Of(u8),
 }
 
 /// Every code with its meaning, for people.
-pub const TABLE: [(u8, &str); 7] = [
+pub const TABLE: [(u8, &str); 8] = [
     (0, "done"),
     (1, "something failed, was refused, or took longer than allowed"),
     (2, "the command line or an environment variable is wrong; nothing was done"),
@@ -32,6 +34,7 @@ pub const TABLE: [(u8, &str); 7] = [
     (4, "no such unit (systemctl's code)"),
     (130, "ended by Ctrl-C while waiting; the desired state stays"),
     (143, "ended by SIGTERM while waiting; the desired state stays"),
+    (ssh::FAILED, "ssh: ssh itself failed, and has said why"),
 ];
 
 impl Exit {
@@ -99,6 +102,7 @@ mod tests {
             Exit::NoSuchUnit,
             Exit::Interrupted,
             Exit::Terminated,
+            Exit::Of(ssh::FAILED),
         ];
         let codes: Vec<u8> = ours.iter().map(|exit| exit.code()).collect();
         assert_eq!(TABLE.map(|(code, _)| code).to_vec(), codes);

@@ -15,19 +15,9 @@ pub fn as_parsed(cli: &Command, args: Vec<OsString>) -> Vec<OsString> {
     without_truth_values(cli, behind_their_command(cli, with_two_dashes(cli, args)))
 }
 
-/// How many of the arguments are for us: those before `--`, and before the command that `ssh` runs elsewhere.
-fn n_ours(args: &[OsString]) -> usize {
-    let before_dashes = args.iter().position(|arg| arg == "--").unwrap_or(args.len());
-    let ssh = args.iter().position(|arg| arg == "ssh" || arg == "ss").map_or(args.len(), |at| {
-        let own = args[at + 1..].iter().take_while(|arg| arg.to_str().is_some_and(is_flag)).count();
-        at + 1 + own
-    });
-    before_dashes.min(ssh)
-}
-
 /// The same arguments, with `-long` as `--long` where that is a flag.
 fn with_two_dashes(cli: &Command, args: Vec<OsString>) -> Vec<OsString> {
-    let n_ours = n_ours(&args);
+    let n_ours = n_ours(cli, &args);
     let read = |(idx, arg): (usize, OsString)| {
         let name = arg.to_str().filter(|_| idx < n_ours).and_then(|text| text.strip_prefix('-'));
         // One letter is a short name, and may be the alias of a long one.
@@ -48,9 +38,9 @@ fn is_known(command: &Command, flag: &str) -> bool {
     find(command, flag).is_some() || command.get_subcommands().any(|below| is_known(below, flag))
 }
 
-/// The same arguments, with `--switch=true` as `--switch`, and without `--switch=false`.
+/// The same arguments, with `--switch=true` as `--switch`, and without `--switch=false`. What is not ours is left as it is.
 fn without_truth_values(cli: &Command, args: Vec<OsString>) -> Vec<OsString> {
-    let n_ours = n_ours(&args);
+    let n_ours = n_ours(cli, &args);
     let read = |(idx, arg): (usize, OsString)| {
         let switch = arg.to_str().filter(|_| idx < n_ours).and_then(|text| text.split_once('='));
         let switch = switch.filter(|(name, _)| name.starts_with("--") && is_switch(cli, name));
@@ -62,6 +52,35 @@ fn without_truth_values(cli: &Command, args: Vec<OsString>) -> Vec<OsString> {
         }
     };
     args.into_iter().enumerate().filter_map(read).collect()
+}
+
+/// How many arguments are ours: those before `--`, and of `ssh` those before the first word, behind which another machine's command
+/// stands.
+fn n_ours(cli: &Command, args: &[OsString]) -> usize {
+    let n_before = args.iter().position(|arg| arg == "--").unwrap_or(args.len());
+    let command = first_word(args, 1, |flag| find(cli, flag));
+    match args.get(command).and_then(|word| word.to_str()) {
+        // Nothing else begins so.
+        Some("ss" | "ssh") => {
+            let ssh = cli.find_subcommand("ssh");
+            let known = |flag: &str| ssh.and_then(|ssh| find(ssh, flag)).or_else(|| find(cli, flag));
+            n_before.min(first_word(args, command + 1, known))
+        }
+        _ => n_before,
+    }
+}
+
+/// The place of the first argument from `begin` on that is neither a flag nor the value of one.
+fn first_word<'a>(args: &[OsString], begin: usize, known: impl Fn(&str) -> Option<&'a Arg>) -> usize {
+    let mut at = begin;
+    while let Some(text) = args.get(at).and_then(|arg| arg.to_str()).filter(|text| is_flag(text)) {
+        // A long one may have a single dash here.
+        let long = format!("-{text}");
+        let name = if text.starts_with("--") || known(&long).is_none() { text } else { &long };
+        let has_value_behind = known(name).is_some_and(takes_value) && !carries_value(name);
+        at += if has_value_behind { 2 } else { 1 };
+    }
+    at
 }
 
 fn is_switch(command: &Command, flag: &str) -> bool {
@@ -85,9 +104,7 @@ fn behind_their_command(cli: &Command, args: Vec<OsString>) -> Vec<OsString> {
             (None, None) => (&mut front, false),
         };
         list.extend(rest.pop_front());
-        // `--flag=value` and `-n5` carry their value along.
-        let carries = if text.starts_with("--") { text.contains('=') } else { 2 < text.len() };
-        if takes_value && !carries {
+        if takes_value && !carries_value(&text) {
             list.extend(rest.pop_front());
         }
     }
@@ -104,12 +121,17 @@ fn behind_their_command(cli: &Command, args: Vec<OsString>) -> Vec<OsString> {
     front.into_iter().chain(moved).chain(rest).collect()
 }
 
+/// `--flag=value` and `-n5` carry their value along.
+fn carries_value(text: &str) -> bool {
+    if text.starts_with("--") { text.contains('=') } else { 2 < text.len() }
+}
+
 fn is_flag(text: &str) -> bool {
     text.starts_with('-') && text != "-" && text != "--"
 }
 
 fn takes_value(arg: &Arg) -> bool {
-    matches!(arg.get_action(), ArgAction::Set | ArgAction::Append)
+    matches!(arg.get_action(), ArgAction::Set | ArgAction::Append) && !arg.is_require_equals_set()
 }
 
 fn find<'a>(command: &'a Command, flag: &str) -> Option<&'a Arg> {
@@ -192,5 +214,18 @@ mod tests {
         check("fleetctl list-units --fields=true", "fleetctl list-units --fields=true");
         check("fleetctl dev -- x --full=true", "fleetctl dev -- x --full=true");
         check("fleetctl machine drain --no-block=true x", "fleetctl machine drain --no-block x");
+        check(
+            "fleetctl ssh -A=1 --forward-agent=true a ls --full=true",
+            "fleetctl ssh -A=1 --forward-agent a ls --full=true",
+        );
+        check(
+            "fleetctl -endpoint unix:///x ssh -machine 10 ls -full",
+            "fleetctl --endpoint unix:///x ssh --machine 10 ls -full",
+        );
+        check("fleetctl --debug=true ssh -m 10 ls --full=false", "fleetctl --debug ssh -m 10 ls --full=false");
+        check(
+            "fleetctl --strict-host-key-checking ssh --unit=a ls --all=0 -- --full=1",
+            "fleetctl --strict-host-key-checking ssh --unit=a ls --all=0 -- --full=1",
+        );
     }
 }

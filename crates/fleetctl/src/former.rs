@@ -4,7 +4,7 @@ use clap::Args;
 
 use crate::console::Console;
 use crate::error::CommandError;
-use crate::settings::truth;
+use crate::settings::{Given, truth};
 
 /// Global flags of the original that are no settings of ours.
 #[derive(Clone, Debug, Default, Args)]
@@ -43,41 +43,6 @@ impl WayArgs {
         let port = self.ssh_port.map(|_| "`--ssh-port` has no effect: fleetd is asked, and no ssh is needed");
         let sudo = self.sudo.then_some("`--sudo` has no effect: fleetd reads the journal of its machine itself");
         port.into_iter().chain(sudo).collect()
-    }
-}
-
-/// A setting as it was given.
-struct Given {
-    /// Its name as the user wrote it: a flag or a variable.
-    name: &'static str,
-    value: String,
-    is_flag: bool,
-}
-
-impl Given {
-    /// The flag, else the variable if it is not empty.
-    fn find(
-        flag: Option<&String>,
-        flag_name: &'static str,
-        variable: &'static str,
-        env: &impl Fn(&str) -> Option<String>,
-    ) -> Option<Given> {
-        let from_flag = flag.map(|value| Given { name: flag_name, value: value.clone(), is_flag: true });
-        let from_env = || env(variable).filter(|value| !value.is_empty());
-        from_flag.or_else(|| from_env().map(|value| Given { name: variable, value, is_flag: false }))
-    }
-
-    fn refuse(self, reason: &str) -> CommandError {
-        let (value, reason) = (self.value, reason.to_owned());
-        if self.is_flag {
-            CommandError::BadFlag { flag: self.name, value, reason }
-        } else {
-            CommandError::BadEnv { name: self.name, value, reason }
-        }
-    }
-
-    fn shown(&self) -> String {
-        if self.is_flag { format!("`--{}`", self.name) } else { format!("environment variable `{}`", self.name) }
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! A command reads its arguments, asks the API, waits if it has to, and prints. What is decided is decided by pure functions:
 //! what an argument means (`names`), which change to ask for (`create`), whether a unit is as asked for (`wait`), how things look
-//! (`render`), how journals become one (`journal`), what an import would change (`transfer`). The rest (`commands`) only carries out.
+//! (`render`), how journals become one (`journal`), what an import would change (`transfer`), how fleetd and machines are reached
+//! (`reach`). The rest (`commands`) only carries out.
 //!
 //! Absent here: the store, systemd, and every decision about placement; all of it is behind the API.
 //!
@@ -23,6 +24,7 @@ mod habit;
 mod journal;
 mod man;
 mod names;
+mod reach;
 mod render;
 mod select;
 mod settings;
@@ -105,6 +107,8 @@ fn run(cli: Cli) -> Result<Exit, CommandError> {
             former::verify(&Console::new(false));
             return Ok(Exit::Usage);
         }
+        // On a gateway nothing is set for it, and what is set is not for it.
+        Command::FdForward { socket } => return reach::fd_forward::run(&socket),
         Command::Completion(args) => return completion::script(&args, &Console::new(false)),
         Command::Complete(args) => return completion::answer(&args, &Console::new(false)),
         Command::Man { folder } => {

@@ -6,6 +6,7 @@ use fleet_api::Endpoint;
 
 use crate::cli::{GlobalArgs, seconds};
 use crate::error::CommandError;
+use crate::reach::settings::Reach;
 
 /// Where fleetd listens if nothing else is said. The original's path; `/var/run` is `/run` today.
 pub const DEFAULT_ENDPOINT: &str = "unix:///var/run/fleet.sock";
@@ -32,6 +33,8 @@ pub struct Settings {
     pub request_timeout: Duration,
     /// Whether to say what is asked of fleetd.
     pub debug: bool,
+    /// The ways to fleetd and to machines.
+    pub reach: Reach,
     /// What is to be said of the settings before anything is done.
     pub notes: Vec<String>,
 }
@@ -40,12 +43,12 @@ impl Settings {
     /// Puts flags and environment together. `env` looks a variable up; an empty one counts as not set.
     ///
     /// # Errors
-    /// [`CommandError::Endpoint`], [`CommandError::BadEnv`], [`CommandError::BadFlag`].
+    /// [`CommandError::Endpoint`], [`CommandError::BadEnv`], [`CommandError::BadFlag`], [`CommandError::PlainEndpoint`].
     pub fn resolve(args: &GlobalArgs, env: impl Fn(&str) -> Option<String>) -> Result<Settings, CommandError> {
         let env = |name: &str| env(name).filter(|value| !value.is_empty());
         let given = args.endpoint.clone().or_else(|| env(ENDPOINT_ENV));
         let (endpoint_text, note) = first_of(given.as_deref().unwrap_or(DEFAULT_ENDPOINT));
-        let endpoint =
+        let endpoint: Endpoint =
             endpoint_text.parse().map_err(|err| CommandError::Endpoint { given: endpoint_text.to_owned(), err })?;
         let timeout_s = match (&args.request_timeout, env(REQUEST_TIMEOUT_ENV)) {
             (Some(value), _) => seconds(value).map_err(|reason| CommandError::BadFlag {
@@ -70,6 +73,7 @@ impl Settings {
             })?,
         };
         Ok(Settings {
+            reach: Reach::resolve(&args.reach, &endpoint, &env)?,
             endpoint,
             endpoint_is_default: given.is_none(),
             request_timeout: Duration::from_secs_f64(timeout_s),
@@ -101,6 +105,44 @@ pub fn help_is_asked_for(env: impl Fn(&str) -> Option<String>) -> Result<bool, C
             value: value.clone(),
             reason: "it is neither true nor false".to_owned(),
         }),
+    }
+}
+
+/// A setting as it was given.
+pub struct Given {
+    /// The name of the flag, without dashes, or of the variable.
+    pub name: &'static str,
+    /// As it was written.
+    pub value: String,
+    is_flag: bool,
+}
+
+impl Given {
+    /// The flag, else the variable if it is not empty.
+    pub fn find(
+        flag: Option<&String>,
+        flag_name: &'static str,
+        variable: &'static str,
+        env: &impl Fn(&str) -> Option<String>,
+    ) -> Option<Given> {
+        let from_flag = flag.map(|value| Given { name: flag_name, value: value.clone(), is_flag: true });
+        let from_env = || env(variable).filter(|value| !value.is_empty());
+        from_flag.or_else(|| from_env().map(|value| Given { name: variable, value, is_flag: false }))
+    }
+
+    /// The error that says why the value is of no use.
+    pub fn refuse(self, reason: &str) -> CommandError {
+        let (value, reason) = (self.value, reason.to_owned());
+        if self.is_flag {
+            CommandError::BadFlag { flag: self.name, value, reason }
+        } else {
+            CommandError::BadEnv { name: self.name, value, reason }
+        }
+    }
+
+    /// The name, and which of the two it is.
+    pub fn shown(&self) -> String {
+        if self.is_flag { format!("`--{}`", self.name) } else { format!("environment variable `{}`", self.name) }
     }
 }
 

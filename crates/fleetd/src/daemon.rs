@@ -7,6 +7,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fleet_api::tls::TlsError;
 use fleet_core::model::{MachineId, Revision};
 use fleet_store::embedded::Embedded;
 use fleet_store::etcd::Etcd;
@@ -19,13 +20,14 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Advertised, Config, MachineConfig, StoreAt, SystemdAt};
+use crate::config::{Config, MachineConfig, StoreAt, SystemdAt};
 use crate::host::Host;
 use crate::leave::{self, Departure, Served};
 use crate::listen::{self, ListenError};
 use crate::logging::Verbosity;
 use crate::measured::Measured;
 use crate::reload::{Read, Reload};
+use crate::tls::Sides;
 use crate::view::{Backoff, Picture, SharedView};
 use crate::{api, clock, descriptors, guard, parts};
 
@@ -52,6 +54,8 @@ pub enum DaemonError {
     Store(#[source] StoreError),
     #[error(transparent)]
     Listen(#[from] ListenError),
+    #[error("cannot use the files of api_certfile, api_keyfile and api_cafile")]
+    Tls(#[source] TlsError),
     #[error("cannot create {path}")]
     Lock {
         path: String,
@@ -77,6 +81,7 @@ pub async fn run(config: Config, read: Read, verbosity: Verbosity) -> Result<(),
     // Held, and so kept from others, until the process ends.
     let _locks: Vec<File> = config.machines.iter().map(lock).collect::<Result<_, _>>()?;
     let store: Arc<dyn Store> = Arc::new(Measured(open(&config.store).await?));
+    let tls = config.tls.as_ref().map(Sides::load).transpose().map_err(DaemonError::Tls)?;
     let listeners = listeners(&config).await?;
     let advertised = config.advertise.clone().or_else(|| listen::reachable(&listeners));
     descriptors::raise(listeners.len(), &config.api.connections);
@@ -88,6 +93,7 @@ pub async fn run(config: Config, read: Read, verbosity: Verbosity) -> Result<(),
     let ending = CancellationToken::new();
     let api = api::Api::new(Arc::clone(&store), view.clone(), hosts).until(ending.clone());
     api.set_limits(&config.api);
+    api.set_tls(tls);
     let mut servers = JoinSet::new();
     for listener in listeners {
         servers.spawn(api::serve(api.clone(), listener));
@@ -96,7 +102,12 @@ pub async fn run(config: Config, read: Read, verbosity: Verbosity) -> Result<(),
     // their own from each other.
     let id = config.machines.first().map(|machine| format!("{} {}", machine.id, boot_id()));
     let can_lead = !config.disable_engine;
-    let record = |machine: &MachineConfig| record(machine, advertised.as_ref(), can_lead);
+    // Whether sockets speak TLS is settled at the start.
+    let is_tls = config.tls.is_some();
+    let record = |machine: &MachineConfig| {
+        let url = |public_ip: &str| advertised.as_ref().map_or_else(String::new, |at| at.url(public_ip, is_tls));
+        record(machine, url, can_lead)
+    };
     let mut machines = BTreeMap::new();
     for machine in config.machines.iter().cloned() {
         let told = watch::Sender::new(record(&machine));
@@ -245,10 +256,10 @@ async fn serve_machine(
 }
 
 /// What a machine tells of itself.
-fn record(machine: &MachineConfig, advertised: Option<&Advertised>, can_lead: bool) -> MachineRecord {
+fn record(machine: &MachineConfig, api_url: impl Fn(&str) -> String, can_lead: bool) -> MachineRecord {
     let public_ip = if machine.public_ip.is_empty() { default_address() } else { machine.public_ip.clone() };
     MachineRecord {
-        api: advertised.map_or_else(String::new, |advertised| advertised.url(&public_ip)),
+        api: api_url(&public_ip),
         public_ip,
         metadata: machine.metadata.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -25,6 +25,7 @@ pub mod parts;
 pub mod presence;
 mod recent;
 mod reload;
+mod tls;
 pub mod view;
 
 use std::process::ExitCode;

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use fleet_api::tls::TlsError;
 use fleet_core::model::MachineId;
 use fleet_store::registry::MachineRecord;
 use sd_notify::NotifyState;
@@ -12,6 +13,10 @@ use crate::api::Api;
 use crate::config::{Config, ConfigError, MachineConfig, RELOADED};
 use crate::leave::Served;
 use crate::logging::Verbosity;
+use crate::tls::Sides;
+
+/// The keys by which TLS is switched on and off.
+const TLS_KEYS: [&str; 3] = ["api_certfile", "api_keyfile", "api_cafile"];
 
 /// Reads the configuration from where it was read at the start.
 pub type Read = Box<dyn Fn() -> Result<Config, ConfigError> + Send + Sync>;
@@ -41,22 +46,33 @@ impl Reload {
         // systemd waits for READY=1 from the first one on, and wants to know when it was sent.
         tell(&[Some(NotifyState::Reloading), NotifyState::monotonic_usec_now().ok()]);
         match (self.read)() {
-            Ok(config) => self.change(&config, record),
-            Err(err) => {
-                let causes = std::iter::successors(std::error::Error::source(&err), |err| err.source());
-                let causes: String = causes.map(|cause| format!(": {cause}")).collect();
-                tracing::error!("the configuration cannot be used, so all stays as it was: {err}{causes}");
-            }
+            Ok(config) => match self.tls(&config) {
+                Ok(tls) => self.change(&config, tls, record),
+                Err(err) => refuse(&err),
+            },
+            Err(err) => refuse(&err),
         }
         tell(&[Some(NotifyState::Ready)]);
     }
 
-    fn change(&self, config: &Config, record: impl Fn(&MachineConfig) -> MachineRecord) {
+    /// What TLS is done with from now on: what the files say now, whether or not their names are new. Whether TLS is done at all
+    /// is settled at the start, for the machines' records say so.
+    fn tls(&self, config: &Config) -> Result<Option<Sides>, TlsError> {
+        match (&self.started.tls, &config.tls) {
+            (Some(_), Some(files)) => Sides::load(files).map(Some),
+            (Some(_), None) | (None, _) => Ok(None),
+        }
+    }
+
+    fn change(&self, config: &Config, tls: Option<Sides>, record: impl Fn(&MachineConfig) -> MachineRecord) {
         for warning in &config.warnings {
             tracing::warn!("{warning}");
         }
         self.verbosity.set(config.verbosity);
         self.api.set_limits(&config.api);
+        if tls.is_some() {
+            self.api.set_tls(tls);
+        }
         for machine in &config.machines {
             if let Some(Served { record: known, .. }) = self.machines.get(&machine.id) {
                 let new = record(machine);
@@ -77,7 +93,9 @@ impl Reload {
 fn compare(started: &Config, new: &Config) -> Outcome {
     let mut outcome = Outcome::default();
     for key in started.values.differing(&new.values) {
-        match RELOADED.contains(&key) {
+        let is_tls = |config: &Config| config.tls.is_some();
+        let waits = TLS_KEYS.contains(&key) && is_tls(started) != is_tls(new);
+        match RELOADED.contains(&key) && !waits {
             true => outcome.reloaded.push(key),
             false => outcome.at_restart.push(key),
         }
@@ -93,6 +111,12 @@ fn compare(started: &Config, new: &Config) -> Outcome {
         outcome.at_restart.push("machines_file");
     }
     outcome
+}
+
+fn refuse(err: &dyn std::error::Error) {
+    let causes = std::iter::successors(err.source(), |err| err.source());
+    let causes: String = causes.map(|cause| format!(": {cause}")).collect();
+    tracing::error!("the configuration cannot be used, so all stays as it was: {err}{causes}");
 }
 
 /// Nobody listens when systemd did not start us: no error.

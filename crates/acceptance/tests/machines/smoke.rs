@@ -49,6 +49,52 @@ fn a_unit_starts() {
     }
 }
 
+/// With the sshd that Debian ships and root's own `~/.ssh`: from `m1` to the machine of a unit, and through a gateway.
+#[test]
+fn people_reach_machines_by_ssh() {
+    let field = FieldSpec::new(2).start();
+    field.ok("m1", "mkdir -m 700 .ssh && ssh-keygen -q -t ed25519 -N '' -f .ssh/id_ed25519");
+    let key = field.ok("m1", "cat .ssh/id_ed25519.pub");
+    for machine in ["m1", "m2"] {
+        field.write(machine, ".ssh/authorized_keys", &format!("{key}\n"));
+        field.ok(machine, "systemctl start ssh");
+    }
+    let id = field.ok("m2", "cat /etc/machine-id");
+    field.write("m1", "there.service", &format!("{SLEEPER}[X-Fleet]\nMachineID={id}\n"));
+    field.ok("m1", "fleetctl start there");
+
+    let unknown = field.run("m1", "fleetctl ssh there hostname");
+    assert_eq!(unknown.code, 255, "{unknown}");
+    assert!(unknown.stderr.contains("Host key verification failed."), "{unknown}");
+    assert_eq!(field.ok("m1", "fleetctl --strict-host-key-checking=accept-new ssh there hostname"), "m2");
+    for target in ["there", &id[..8], "-m 10.77.0.12"] {
+        assert_eq!(field.ok("m1", &format!("fleetctl ssh {target} hostname")), "m2");
+    }
+    assert_eq!(field.run("m1", "fleetctl ssh there exit 7").code, 7);
+    let listed = field.ok(
+        "m1",
+        "eval $(ssh-agent) >/dev/null; ssh-add -q; fleetctl ssh -A there ssh-add -l; ssh-agent -k >/dev/null",
+    );
+    assert!(listed.contains("(ED25519)"), "{listed}");
+
+    // The fleetd of `m2` is asked at its own socket, and a machine behind it is reached from there: here `m1` itself.
+    let tunnel = "--tunnel 10.77.0.12 --strict-host-key-checking=accept-new";
+    assert_eq!(
+        field.ok("m1", &format!("fleetctl {tunnel} list-units --no-legend --fields=unit,active")),
+        "there.service\tactive"
+    );
+    assert_eq!(field.ok("m1", &format!("fleetctl {tunnel} ssh -m 10.77.0.11 hostname")), "m1");
+    assert!(
+        field.ok("m1", &format!("timeout 20 fleetctl {tunnel} journal -f there | head -n 1")).contains("there.service")
+    );
+    field.ok("m1", &format!("fleetctl {tunnel} stop there"));
+
+    field.ok("m2", "rm .ssh/authorized_keys");
+    let stranger = field.run("m1", "fleetctl ssh -m 10.77.0.12 hostname");
+    assert_eq!(stranger.code, 255, "{stranger}");
+    assert!(stranger.stderr.contains("Permission denied (publickey"), "{stranger}");
+}
+
 #[test]
 fn a_machine_loses_its_power() {
     let (mut field, units, before) = three_machines();

@@ -16,6 +16,7 @@ mod list;
 mod machine;
 mod overview;
 mod session;
+mod ssh;
 mod status;
 mod waiting;
 mod watching;
@@ -35,7 +36,12 @@ use session::Session;
 pub async fn run(command: Command, settings: Settings, console: &Console) -> Result<Exit, CommandError> {
     match command {
         Command::Dev(args) => dev::run(console, args).await,
-        command => with_cluster(command, &Session::open(settings, console)?).await,
+        command => {
+            let session = Session::open(settings, console).await?;
+            let done = with_cluster(command, &session).await;
+            session.close().await;
+            done
+        }
     }
 }
 
@@ -58,6 +64,7 @@ async fn with_cluster(command: Command, session: &Session<'_>) -> Result<Exit, C
         Command::IsActive(args) => is::run(session, is::Question::Active, &args).await,
         Command::IsFailed(args) => is::run(session, is::Question::Failed, &args).await,
         Command::Journal(args) => journal::run(session, &args).await,
+        Command::Ssh(args) => ssh::run(session, &args).await,
         Command::ListUnits(args) => list::units(session, &args).await,
         Command::ListUnitFiles(args) => list::unit_files(session, &args).await,
         Command::ListMachines(args) => list::machines(session, &args).await,
@@ -69,6 +76,7 @@ async fn with_cluster(command: Command, session: &Session<'_>) -> Result<Exit, C
         Command::Dev(_) => unreachable!("it needs no cluster and was carried out by `run`"),
         Command::Version { .. }
         | Command::Verify { .. }
+        | Command::FdForward { .. }
         | Command::Completion(_)
         | Command::Complete(_)
         | Command::Man { .. } => {

@@ -11,6 +11,8 @@ use crate::console::Console;
 use crate::error::CommandError;
 use crate::exit::Exit;
 use crate::names::{self, Argument};
+use crate::reach;
+use crate::reach::tunnel::Tunnel;
 use crate::render;
 use crate::settings::{ENDPOINT_ENV, Settings};
 use crate::wait;
@@ -22,6 +24,8 @@ const ETCDS_PORTS: [&str; 2] = [":2379", ":4001"];
 pub struct Session<'a> {
     /// The way to fleetd.
     pub client: Client,
+    /// What the client goes through, if anything.
+    pub tunnel: Option<Tunnel>,
     /// Where to print.
     pub console: &'a Console,
     /// What was said on the command line and in the environment.
@@ -29,11 +33,24 @@ pub struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    /// Sets a client up; nothing is sent yet.
-    pub fn open(settings: Settings, console: &'a Console) -> Result<Session<'a>, CommandError> {
-        let client = Client::new(settings.endpoint.clone(), Some(settings.request_timeout))
-            .map_err(|err| CommandError::Api { doing: "talk to fleetd".to_owned(), err, hint: None })?;
-        Ok(Session { client: observed(client, console), console, settings })
+    /// Sets a client up, and the tunnel that it goes through. fleetd is asked nothing yet.
+    pub async fn open(settings: Settings, console: &'a Console) -> Result<Session<'a>, CommandError> {
+        let reach = &settings.reach;
+        let tunnel = match &reach.tunnel {
+            Some(gateway) => Some(Tunnel::open(&reach.ssh, gateway, &settings.endpoint, console).await?),
+            None => None,
+        };
+        let client = observed(reach::client(&settings, settings.request_timeout, tunnel.as_ref())?, console);
+        Ok(Session { client, tunnel, console, settings })
+    }
+
+    /// Ends it.
+    pub async fn close(self) {
+        let Session { client, tunnel, .. } = self;
+        drop(client);
+        if let Some(tunnel) = tunnel {
+            tunnel.close().await;
+        }
     }
 
     /// Waits for one answer. `doing` completes the sentence "cannot ...".
@@ -67,8 +84,12 @@ impl<'a> Session<'a> {
                 "that is etcd's port: fleetctl asks fleetd, and fleetd alone reads etcd; say where a fleetd is"
                     .to_owned(),
             ),
-            ClientError::Unreachable { .. } => Some(self.unreachable_hint()),
+            ClientError::Unreachable { .. } => match err.tls_trouble() {
+                Some(trouble) => reach::tls::hint(trouble, &self.settings.endpoint, &self.settings.reach.tls),
+                None => Some(self.unreachable_hint()),
+            },
             ClientError::Setup { .. }
+            | ClientError::Tls { .. }
             | ClientError::Problem(_)
             | ClientError::Refused { .. }
             | ClientError::Garbled { .. } => None,
@@ -87,6 +108,9 @@ impl<'a> Session<'a> {
     }
 
     fn unreachable_hint(&self) -> String {
+        if let Some(gateway) = &self.settings.reach.tunnel {
+            return reach::tunnel::hint(gateway, &self.settings.endpoint);
+        }
         let running = dev_record::running();
         match (&self.settings.endpoint, running.first()) {
             (_, Some(endpoint)) if *endpoint != self.settings.endpoint.to_string() => {

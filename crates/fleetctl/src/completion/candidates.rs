@@ -11,6 +11,8 @@ use fleet_api::{Client, ClientError};
 use crate::cli::{Cli, GlobalArgs};
 use crate::flags;
 use crate::names;
+use crate::reach;
+use crate::reach::args::ReachArgs;
 use crate::render::table;
 use crate::settings::Settings;
 use crate::wait;
@@ -48,17 +50,24 @@ pub fn of(words: &[String]) -> Vec<Candidate> {
     found.into_iter().filter(|one| !one.is_hide_set()).filter_map(candidate).collect()
 }
 
-/// The cluster that the line is for; `None` if nonsense is in the line or in the environment.
+/// The cluster that the line is for; `None` if nonsense is in the line or in the environment, or if it is behind a tunnel.
 fn settings(words: &[String]) -> Option<Settings> {
     let ours = words.iter().take_while(|word| *word != "--");
     let next = ours.clone().skip(1).map(Some).chain([None]);
-    let given = ours.zip(next).filter_map(|(word, next)| match word.strip_prefix("--endpoint") {
-        Some("") => next.cloned(),
-        Some(rest) => rest.strip_prefix('=').map(str::to_owned),
-        None => None,
-    });
-    let args = GlobalArgs { endpoint: given.last(), ..GlobalArgs::default() };
-    Settings::resolve(&args, |name| std::env::var(name).ok()).ok()
+    let given = |flag: &str| {
+        let values = ours.clone().zip(next.clone()).filter_map(|(word, next)| match word.strip_prefix(flag) {
+            Some("") => next.cloned(),
+            Some(rest) => rest.strip_prefix('=').map(str::to_owned),
+            None => None,
+        });
+        values.last()
+    };
+    let (ca_file, cert_file, key_file) = (given("--ca-file"), given("--cert-file"), given("--key-file"));
+    let reach = ReachArgs { ca_file, cert_file, key_file, tunnel: given("--tunnel"), ..ReachArgs::default() };
+    let args = GlobalArgs { endpoint: given("--endpoint"), reach, ..GlobalArgs::default() };
+    let settings = Settings::resolve(&args, |name| std::env::var(name).ok()).ok()?;
+    // ssh may ask for a password, and takes its time: not while somebody types.
+    settings.reach.tunnel.is_none().then_some(settings)
 }
 
 /// Lets the arguments that take units and machines be completed. They are known by the name that the help gives to the value, so
@@ -73,6 +82,11 @@ fn with_names(command: Command, cluster: &Arc<Cluster>) -> Command {
                 arg.add(ArgValueCompleter::new(move |current: &OsStr| units_and_files(&cluster, current, reads_files)))
             }
             Some("ID") => arg.add(ArgValueCompleter::new(move |current: &OsStr| cluster.machines(current))),
+            Some("TARGET") => arg.add(ArgValueCompleter::new(move |current: &OsStr| {
+                let mut found = cluster.units(current);
+                found.extend(cluster.machines(current));
+                found
+            })),
             Some(_) | None => arg,
         }
     };
@@ -138,7 +152,7 @@ impl Cluster {
     fn ask<T>(&self, question: impl AsyncFnOnce(Client) -> Result<T, ClientError>) -> Option<T> {
         let settings = self.settings.as_ref()?;
         let limit = settings.request_timeout.min(ANSWER_WITHIN);
-        let client = Client::new(settings.endpoint.clone(), Some(limit)).ok()?;
+        let client = reach::client(settings, limit, None).ok()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
         runtime.block_on(question(client)).ok()
     }

@@ -24,6 +24,7 @@ fn a_page_for_each_command() {
         fleetctl-dev.1
         fleetctl-explain.1
         fleetctl-export.1
+        fleetctl-fd-forward.1
         fleetctl-import.1
         fleetctl-is-active.1
         fleetctl-is-failed.1
@@ -41,6 +42,7 @@ fn a_page_for_each_command() {
         fleetctl-machine.1
         fleetctl-restart.1
         fleetctl-restore.1
+        fleetctl-ssh.1
         fleetctl-start.1
         fleetctl-status.1
         fleetctl-stop.1

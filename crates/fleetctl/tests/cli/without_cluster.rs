@@ -183,12 +183,12 @@ fn wrong_settings() {
     check(
         "list-units --endpoint fleet.sock",
         expect![[r#"
-        exit 2
-        --- stdout
-        --- stderr
-        error: cannot use `fleet.sock` as the endpoint
-          cause: endpoint `fleet.sock` has no scheme: write `unix:///path` or `http://host:port`
-    "#]],
+            exit 2
+            --- stdout
+            --- stderr
+            error: cannot use `fleet.sock` as the endpoint
+              cause: endpoint `fleet.sock` has no scheme: write `unix:///path`, `http://host:port` or `https://host:port`
+        "#]],
     );
     check(
         "list-units --endpoint unix://var/run/fleet.sock",

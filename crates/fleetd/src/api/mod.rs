@@ -44,6 +44,7 @@ use crate::config::{ApiLimits, ConnectionLimits};
 use crate::host::Host;
 use crate::listen::Listener;
 use crate::metrics::{CONTENT_TYPE, METRICS};
+use crate::tls::Sides;
 use crate::view::SharedView;
 use body::Bodies;
 use problem::{Kind, Refused, causes, problem};
@@ -66,6 +67,7 @@ pub struct Api {
     planning: Arc<plan::Planning>,
     streams: Arc<events::Streams>,
     limits: Arc<RwLock<Limits>>,
+    tls: Arc<RwLock<Option<Sides>>>,
     ending: CancellationToken,
 }
 
@@ -94,7 +96,8 @@ impl Api {
         let (writing, keeping, planning, streams) = Default::default();
         let ending = CancellationToken::new();
         let limits = Arc::new(RwLock::new(Limits::of(&ApiLimits::default())));
-        Api { store, view, hosts: Arc::new(hosts), writing, keeping, planning, streams, limits, ending }
+        let tls = Arc::default();
+        Api { store, view, hosts: Arc::new(hosts), writing, keeping, planning, streams, limits, tls, ending }
     }
 
     /// The same with an end: it ends when `ending` is cancelled.
@@ -110,6 +113,15 @@ impl Api {
 
     fn limits(&self) -> Limits {
         self.limits.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Lets TCP sockets speak TLS with these from their next connection on, and requests to other daemons from the next on.
+    pub(crate) fn set_tls(&self, sides: Option<Sides>) {
+        *self.tls.write().unwrap_or_else(PoisonError::into_inner) = sides;
+    }
+
+    fn tls(&self) -> Option<Sides> {
+        self.tls.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Waits until the API ends. Answers without an end of their own end with it.
@@ -148,7 +160,22 @@ impl Api {
 /// Serves one socket until the API ends, and the requests that are underway then.
 pub async fn serve(api: Api, listener: Listener) {
     let ending = api.ending.clone();
-    server::serve(router(api.clone()), listener, move || api.limits().connections, ending).await;
+    let terms = server::Terms {
+        limits: || api.limits().connections,
+        tls: || api.tls().map(|sides| sides.server),
+        plain: plain_router(),
+    };
+    server::serve(router(api.clone()), listener, terms, ending).await;
+}
+
+/// What is answered to those who speak plain HTTP where TLS is spoken.
+fn plain_router() -> Router {
+    let refused = async || {
+        let problem = problem(Kind::BadRequest, "this address speaks TLS, and the request came without")
+            .with_hint("write `https://` in place of `http://`");
+        Refused(problem)
+    };
+    Router::new().fallback(refused).layer(axum::middleware::from_fn(request::every))
 }
 
 fn router(api: Api) -> Router {

@@ -9,6 +9,7 @@ use fleet_core::unit::UnitName;
 use super::Api;
 use super::problem::{Kind, causes, problem, unknown_unit};
 use crate::host::Host;
+use crate::tls::Sides;
 
 /// How long another `fleetd` may take for an answer, or for the begin of one: longer than its own tools may take.
 const ANSWER_LIMIT: Duration = Duration::from_secs(25);
@@ -45,7 +46,7 @@ pub fn of_unit(
             Kind::MachineUnreachable,
             format!("machine {} is not served by the fleetd that says so at this address", id.short()),
         )),
-        (None, Some(entry)) => there(id, &entry.record.api),
+        (None, Some(entry)) => there(id, &entry.record.api, api.tls()),
     };
     let places: Vec<(MachineId, Place)> = placed.map(|id| (id.clone(), place(id))).collect();
     if places.is_empty() {
@@ -55,7 +56,7 @@ pub fn of_unit(
     Ok((name, places))
 }
 
-fn there(id: &MachineId, url: &str) -> Place {
+fn there(id: &MachineId, url: &str, tls: Option<Sides>) -> Place {
     if url.is_empty() {
         let title = format!("machine {} has another fleetd, whose API cannot be reached from here", id.short());
         let problem = problem(Kind::MachineUnreachable, title).with_hint(
@@ -63,8 +64,12 @@ fn there(id: &MachineId, url: &str) -> Place {
         );
         return Place::Nowhere(problem);
     }
-    let made = url.parse().map_err(|err: fleet_api::EndpointError| err.to_string());
-    match made.and_then(|endpoint| Client::new(endpoint, Some(ANSWER_LIMIT)).map_err(|err| err.to_string())) {
+    let client = |endpoint| {
+        let begun = Client::builder(endpoint).timeout(Some(ANSWER_LIMIT));
+        let begun = tls.into_iter().fold(begun, |begun, sides| begun.tls(sides.client));
+        begun.build().map_err(|err| err.to_string())
+    };
+    match url.parse().map_err(|err: fleet_api::EndpointError| err.to_string()).and_then(client) {
         Ok(client) => Place::There(client),
         Err(reason) => {
             let title = format!("machine {} says a useless address of its API: {reason}", id.short());
@@ -111,8 +116,11 @@ fn unreachable(machine: &MachineId, err: ClientError) -> v2::Problem {
     match err {
         ClientError::Problem(problem) => *problem,
         err => {
-            let detail = format!("cannot ask machine {}: {err}", machine.short());
-            v2::Problem { findings: causes(&err), ..problem(Kind::MachineUnreachable, detail) }
+            let findings = causes(&err);
+            // Between our own words and the system's there are only the HTTP library's layers.
+            let root = findings.last().map(|root| format!(": {}", root.message)).unwrap_or_default();
+            let detail = format!("cannot ask machine {}: {err}{root}", machine.short());
+            v2::Problem { findings, ..problem(Kind::MachineUnreachable, detail) }
         }
     }
 }

@@ -12,16 +12,19 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::Request;
-use axum::serve::ListenerExt as _;
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::ConnectionLimits;
@@ -35,36 +38,76 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 /// A socket that was full counts as eased when one of so many places is free.
 const EASED: usize = 8;
 
+/// The first byte of all who speak TLS; RFC 8446, section 5.1, type `handshake`. No request of HTTP begins with it.
+const HANDSHAKE_RECORD: u8 = 22;
+
+/// How long, and for how many bytes, a client that is turned away at the handshake may go on. It has a round trip to hear of it.
+const HANG_UP_LIMIT: Duration = Duration::from_secs(2);
+const HANG_UP_BYTES: u64 = 256 << 10;
+
 /// Smallest buffer that hyper reads into.
 const BUFFER_MIN: usize = 8 << 10;
 
+/// On what terms connections to one socket are served.
+pub struct Terms<L, T> {
+    /// What clients may take.
+    pub limits: L,
+    /// What a TCP socket speaks TLS with, if it does. Asked anew for each connection, and those that are there stay as they are.
+    pub tls: T,
+    /// Who answers a client that speaks plain HTTP where TLS is spoken.
+    pub plain: Router,
+}
+
 /// Serves one socket until `ending` is cancelled; then takes no more connections and ends those that are there as soon as they have
 /// their answers.
-pub async fn serve(
-    router: Router,
-    listener: Listener,
-    limits: impl Fn() -> ConnectionLimits,
-    ending: CancellationToken,
-) {
+pub async fn serve<L, T>(router: Router, listener: Listener, terms: Terms<L, T>, ending: CancellationToken)
+where
+    L: Fn() -> ConnectionLimits,
+    T: Fn() -> Option<Arc<ServerConfig>>,
+{
+    let Terms { limits, tls, plain } = terms;
     match listener {
-        Listener::Unix(listener) => accept("unix", listener, router, limits, ending).await,
+        Listener::Unix(listener) => {
+            let serve = |io, place: Place, limits| connection(io, place, router.clone(), limits, ending.clone());
+            accept("unix", listener, serve, &limits, &ending).await;
+        }
         Listener::Tcp(listener) => {
-            let at_once = listener.tap_io(|stream| {
+            let serve = |stream: TcpStream, place: Place, limits| {
                 // Small answers go out at once. A socket that refuses is as good, only slower.
                 let _ = stream.set_nodelay(true);
-            });
-            accept("tcp", at_once, router, limits, ending).await;
+                let (router, plain, ending) = (router.clone(), plain.clone(), ending.clone());
+                let tls = tls();
+                async move {
+                    let Some(tls) = tls else { return connection(stream, place, router, limits, ending).await };
+                    let secured = tokio::select! {
+                        secured = secure(stream, tls, limits.header_timeout) => secured,
+                        () = ending.cancelled() => return,
+                    };
+                    match secured {
+                        Some(Secured::Tls(io)) => connection(io, place, router, limits, ending).await,
+                        Some(Secured::Plain(io)) => connection(io, place, plain, limits, ending).await,
+                        None => (),
+                    }
+                }
+            };
+            accept("tcp", listener, serve, &limits, &ending).await;
         }
     }
 }
 
-async fn accept<L: axum::serve::Listener>(
+/// The place that one connection takes among those that may be there.
+type Place = (OwnedSemaphorePermit, Connected);
+
+async fn accept<A, F>(
     socket: &'static str,
-    mut listener: L,
-    router: Router,
+    mut listener: A,
+    serve: impl Fn(A::Io, Place, ConnectionLimits) -> F,
     limits: impl Fn() -> ConnectionLimits,
-    ending: CancellationToken,
-) {
+    ending: &CancellationToken,
+) where
+    A: axum::serve::Listener,
+    F: Future<Output = ()> + Send + 'static,
+{
     let n_places = limits().connections;
     let places = Arc::new(Semaphore::new(n_places));
     // Dropped with this future, and so ended.
@@ -86,7 +129,7 @@ async fn accept<L: axum::serve::Listener>(
         tokio::select! {
             (place, io) = next => {
                 let place = (place, METRICS.connection(socket));
-                connections.spawn(connection(io, place, router.clone(), limits(), ending.clone()));
+                connections.spawn(serve(io, place, limits()));
             }
             () = ending.cancelled() => break,
         }
@@ -98,6 +141,45 @@ async fn accept<L: axum::serve::Listener>(
         let n = connections.len();
         tracing::warn!("{n} connections had not got their answer {} s after the end", DRAIN_LIMIT.as_secs());
     }
+}
+
+/// What a client turned out to speak.
+enum Secured {
+    Tls(Box<TlsStream<TcpStream>>),
+    Plain(TcpStream),
+}
+
+/// Does the server's part of a TLS handshake, for which the client has `limit`.
+async fn secure(stream: TcpStream, tls: Arc<ServerConfig>, limit: Duration) -> Option<Secured> {
+    let handshake = async {
+        let mut first = [0];
+        match stream.peek(&mut first).await {
+            Ok(0) | Err(_) => return None,
+            Ok(_) if first[0] != HANDSHAKE_RECORD => return Some(Secured::Plain(stream)),
+            Ok(_) => (),
+        }
+        match TlsAcceptor::from(tls).accept(stream).into_fallible().await {
+            Ok(io) => Some(Secured::Tls(Box::new(io))),
+            Err((err, io)) => {
+                // Most often a certificate, ours or theirs; the client says so to whoever uses it.
+                tracing::debug!(error = %err, "a client did not get past the TLS handshake");
+                hang_up(io).await;
+                None
+            }
+        }
+    };
+    tokio::time::timeout(limit, handshake).await.ok().flatten()
+}
+
+/// Ends a connection so that the client reads our last word, which says why. What it has sent meanwhile is read, since closing over
+/// unread bytes resets the connection, and a reset overtakes what was said before it.
+async fn hang_up(mut io: TcpStream) {
+    let rest = async {
+        io.shutdown().await?;
+        tokio::io::copy(&mut io.take(HANG_UP_BYTES), &mut tokio::io::sink()).await
+    };
+    // An error, or a client that does not end: it has had its time.
+    let _ = tokio::time::timeout(HANG_UP_LIMIT, rest).await;
 }
 
 /// What a connection is at.
@@ -113,7 +195,7 @@ enum Phase {
 
 async fn connection<I: AsyncRead + AsyncWrite + Unpin>(
     io: I,
-    _place: (OwnedSemaphorePermit, Connected),
+    _place: Place,
     router: Router,
     limits: ConnectionLimits,
     ending: CancellationToken,

@@ -59,7 +59,18 @@ pub const KEYS: &[Key] = &[
     used(
         "advertise",
         "",
-        "where the other machines' fleetd reach this one's API: http://host:port; default the first TCP address of `listen` that is not loopback",
+        "where the other machines' fleetd reach this one's API: http[s]://host:port; default the first TCP address of `listen` that is not loopback",
+    ),
+    used(
+        "api_certfile",
+        "",
+        "PEM file: the certificate of the API's TCP sockets, which speak TLS then; needs api_keyfile, too",
+    ),
+    used("api_keyfile", "", "PEM file: the key of api_certfile"),
+    used(
+        "api_cafile",
+        "",
+        "PEM file: who signs the certificates that clients have to show; and, where this fleetd asks others, theirs",
     ),
     used("public_ip", "", "the address shown for this machine; empty: found by its default route"),
     used("metadata", "", "key=value pairs with commas between"),
@@ -94,10 +105,13 @@ pub const KEYS: &[Key] = &[
 ];
 
 /// The keys that SIGHUP puts into force. Of all others it says that they wait for the next start.
-pub const RELOADED: [&str; 10] = [
+pub const RELOADED: [&str; 13] = [
     "verbosity",
     "public_ip",
     "metadata",
+    "api_certfile",
+    "api_keyfile",
+    "api_cafile",
     "token_limit",
     "api_header_bytes",
     "api_header_timeout",

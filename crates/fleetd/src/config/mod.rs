@@ -7,6 +7,7 @@ mod ini;
 mod keys;
 mod machines;
 mod store;
+mod tls;
 mod value;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ pub use api::{ApiLimits, ConnectionLimits};
 pub use keys::{KEYS, Key, RELOADED, Role};
 pub use machines::{MachineConfig, MachinesError, SystemdAt};
 pub use store::StoreAt;
+pub use tls::ServerFiles;
 
 /// The file that is read when none is named and this one exists.
 pub const DEFAULT_FILE: &str = "/etc/fleet/fleet.conf";
@@ -33,8 +35,7 @@ const AGENT_TTL_MAX: Duration = crate::guard::deadline::AHEAD_MAX;
 
 /// Shortest and longest `loss_grace`. Shorter, and a `fleetd` that is replaced by a newer one just after its lease has run
 /// out moves units; longer, and it is no patience any more but a machine to be cordoned.
-const LOSS_GRACE: std::ops::RangeInclusive<Duration> =
-    Duration::from_secs(1)..=Duration::from_secs(24 * 60 * 60);
+const LOSS_GRACE: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 60 * 60);
 
 /// Shortest and longest `leave_timeout`: no longer than systemd can be told to wait.
 const LEAVE_TIMEOUT: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
@@ -77,6 +78,8 @@ pub struct Config {
     pub leave_timeout: Duration,
     /// How often everything is looked at anew.
     pub resync_interval: Duration,
+    /// What the API's TCP sockets speak TLS with, if they do; and this daemon, when it asks others.
+    pub tls: Option<ServerFiles>,
     /// What requests may take.
     pub api: ApiLimits,
     /// All keys as they were said.
@@ -122,15 +125,17 @@ pub enum Advertised {
 }
 
 impl Advertised {
-    /// As a URL. A socket that listens at all addresses of the machine is reached at its `public_ip`.
-    pub fn url(&self, public_ip: &str) -> String {
+    /// As a URL, of a socket with the scheme `https` if it speaks TLS. A socket that listens at all addresses of the machine is
+    /// reached at its `public_ip`.
+    pub fn url(&self, public_ip: &str, tls: bool) -> String {
+        let scheme = if tls { "https" } else { "http" };
         match self {
             Advertised::Url(url) => url.clone(),
             Advertised::Socket(address) if address.ip().is_unspecified() => match public_ip.parse() {
-                Ok(ip) => format!("http://{}", SocketAddr::new(ip, address.port())),
+                Ok(ip) => format!("{scheme}://{}", SocketAddr::new(ip, address.port())),
                 Err(_) => String::new(),
             },
-            Advertised::Socket(address) => format!("http://{address}"),
+            Advertised::Socket(address) => format!("{scheme}://{address}"),
         }
     }
 }
@@ -304,6 +309,7 @@ impl Settings {
                 }
                 Ok(interval)
             })?,
+            tls: self.tls()?,
             api: self.api()?,
             values: self.values(),
             warnings: std::mem::take(&mut self.warnings),
@@ -427,7 +433,9 @@ mod tests {
         ];
         for (socket, public_ip, url) in rows {
             let advertised = Advertised::Socket(socket.parse().expect("an address"));
-            assert_eq!(advertised.url(public_ip), url, "{socket} with {public_ip}");
+            assert_eq!(advertised.url(public_ip, false), url, "{socket} with {public_ip}");
+            let url = url.replace("http:", "https:");
+            assert_eq!(advertised.url(public_ip, true), url, "{socket} with {public_ip}");
         }
         let said = settings("advertise=http://box:1", &[], &[]).map(|config| config.advertise);
         assert_eq!(said, Ok(Some(Advertised::Url("http://box:1".to_owned()))));
@@ -456,7 +464,7 @@ mod tests {
             (
                 "advertise=10.0.0.1:49153",
                 &[],
-                "advertise = `10.0.0.1:49153` (FILE, line 1): endpoint `10.0.0.1:49153` has no scheme: write `unix:///path` or `http://host:port`",
+                "advertise = `10.0.0.1:49153` (FILE, line 1): endpoint `10.0.0.1:49153` has no scheme: write `unix:///path`, `http://host:port` or `https://host:port`",
             ),
             ("agent_ttl=1s", &[], "agent_ttl = `1s` (FILE, line 1): at least 3 s, so that two renewals fit in"),
             ("agent_ttl=2h", &[], "agent_ttl = `2h` (FILE, line 1): at most 3600 s"),
