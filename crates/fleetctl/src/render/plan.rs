@@ -2,7 +2,7 @@
 
 use fleet_api::v2::{Explanation, Fate, MachineAnswer, PlannedUnit, Situation};
 
-use crate::wait::{legend, short_id};
+use crate::wait::{legend, no_machine, short_id};
 
 /// Where the unit stands, then a line for each machine. `is_wide`: whole machine IDs.
 pub fn explanation(told: &Explanation, is_wide: bool) -> Vec<String> {
@@ -35,7 +35,7 @@ pub fn explanation(told: &Explanation, is_wide: bool) -> Vec<String> {
 pub fn fate(unit: &PlannedUnit) -> String {
     let PlannedUnit { name, fate, from, to, waiting } = unit;
     let on = |ids: &[String]| ids.iter().map(|id| short_id(id)).collect::<Vec<_>>().join(", ");
-    let why = waiting.as_ref().map(|waiting| format!(": {}", waiting.summary)).unwrap_or_default();
+    let why = waiting.as_ref().and_then(no_machine).map(|why| format!(": {why}")).unwrap_or_default();
     match fate {
         Fate::Placed => format!("{name} would be placed on {}", on(to)),
         Fate::Moved => format!("{name} would move from {} to {}", on(from), on(to)),
