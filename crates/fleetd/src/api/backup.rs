@@ -82,10 +82,22 @@ impl Pieces {
     /// What a backup holds of a key; nothing for one that does not belong there.
     fn entry(&mut self, kv: &KeyValue) -> Option<Entry> {
         let key = Key::parse(&kv.key);
-        if key.as_ref().is_some_and(|key| !restore::is_kept(key)) {
-            return None;
-        }
-        let value = serde_json::from_slice(&kv.value).ok().filter(|_| !self.view.unreadable().contains_key(&kv.key));
+        let has_file = |unit: &_| self.view.file_of(unit).is_some();
+        let is_readable = !self.view.unreadable().contains_key(&kv.key);
+        let is_whole = match &key {
+            Some(key) if !restore::is_kept(key) => return None,
+            // Of a unit that was destroyed and is still being stopped: nobody wants that again.
+            Some(Key::Placement(machine, unit)) if is_readable => {
+                let order = self.view.placement(machine, unit)?;
+                if !has_file(unit) || !self.view.files().contains_key(&order.hash) {
+                    return None;
+                }
+                true
+            }
+            Some(Key::Unit(unit)) => is_readable && has_file(unit),
+            Some(_) | None => is_readable,
+        };
+        let value = serde_json::from_slice(&kv.value).ok().filter(|_| is_whole);
         let Some(value) = value else {
             self.left_out.push(kv.key.clone());
             return None;
