@@ -7,7 +7,7 @@ use crate::{check, check_env, run};
 /// Lines that ask fleetd for something: `.` stands for a unit that has a file.
 ///
 /// Source: the flags and short forms of the last release, and the form of flags in those before 2016.
-const TAKEN: [&str; 83] = [
+const TAKEN: [&str; 87] = [
     "list-machines",
     "list-machines --full --no-legend --fields ip",
     "list-machines --full=true --no-legend=false --fields=machine,metadata,ip",
@@ -62,6 +62,10 @@ const TAKEN: [&str; 83] = [
     "list-machines --driver API",
     "list-machines --driver=API --experimental-api --etcd-key-prefix=/_coreos.com/fleet/",
     "list-machines --experimental-api=false",
+    "list-machines --key-file /x --cert-file /x --ca-file /x",
+    "list-machines --etcd-keyfile=/x --etcd-certfile=/x --etcd-cafile=/x",
+    "list-machines --known-hosts-file ~/.fleetctl/known_hosts --strict-host-key-checking=false",
+    "list-machines --strict-host-key-checking --ssh-timeout=2.5 --ssh-username core",
     // So do a command's own.
     "--no-block stop .",
     "--no-block=true stop .",
