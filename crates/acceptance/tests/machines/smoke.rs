@@ -53,7 +53,7 @@ fn a_unit_starts() {
 #[test]
 fn people_reach_machines_by_ssh() {
     let field = FieldSpec::new(2).start();
-    field.ok("m1", "mkdir -m 700 .ssh && ssh-keygen -q -t ed25519 -N '' -f .ssh/id_ed25519");
+    field.ok("m1", "mkdir -p .ssh && ssh-keygen -q -t ed25519 -N '' -f .ssh/id_ed25519");
     let key = field.ok("m1", "cat .ssh/id_ed25519.pub");
     for machine in ["m1", "m2"] {
         field.write(machine, ".ssh/authorized_keys", &format!("{key}\n"));
