@@ -142,8 +142,8 @@ pub enum CommandError {
     DrainInterrupted { machine: String, how: Interruption },
     #[error("Unit {name} does not appear to be {what}.")]
     NotPlaced { name: String, what: &'static str, state: v2::State },
-    #[error("output mode `{mode}` is for one journal that is not followed; there are {n}")]
-    JournalMode { mode: String, n: usize },
+    #[error("`{mode}` is no output mode")]
+    JournalMode { mode: String },
     #[error("one machine or unit must be provided")]
     NoTarget,
     #[error("`{given}` is neither a unit nor a machine")]
@@ -217,6 +217,7 @@ impl CommandError {
         match self {
             CommandError::NoUnits { .. }
             | CommandError::NoCommand { .. }
+            | CommandError::JournalMode { .. }
             | CommandError::Signing
             | CommandError::BadEnv { .. }
             | CommandError::BadFlag { .. }

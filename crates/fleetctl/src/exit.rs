@@ -30,7 +30,7 @@ pub const TABLE: [(u8, &str); 8] = [
     (0, "done"),
     (1, "something failed, was refused, or took longer than allowed"),
     (2, "the command line or an environment variable is wrong; nothing was done"),
-    (3, "status: the unit is not running (systemctl's code)"),
+    (3, "status, is-active, journal: the unit is not running (systemctl's code)"),
     (4, "no such unit (systemctl's code)"),
     (130, "ended by Ctrl-C while waiting; the desired state stays"),
     (143, "ended by SIGTERM while waiting; the desired state stays"),

@@ -463,10 +463,10 @@ fn journals() {
             --- stdout
             line 2
             $ fleetctl journal -o nonsense talks
-            exit 1
+            exit 2
             --- stderr
-            error: cannot read the journal of talks.service on <m1>.../<m1-ip>
-              cause: `nonsense` is no output mode: short, short-full, short-iso, short-iso-precise, short-precise, short-monotonic, short-unix, verbose, json, json-pretty, json-sse, json-seq, cat, with-unit are known
+            error: `nonsense` is no output mode
+            hint: use one of `short`, `short-precise`, `short-full`, `short-iso`, `short-iso-precise`, `short-unix`, `short-monotonic`, `with-unit`, `verbose`, `cat`, `json`, `json-pretty`, `json-sse`, `json-seq`
         "#]],
     );
 }

@@ -98,7 +98,7 @@ fn nobody_answers() {
             exit 2
             --- stderr
             error: cannot use `nonsense` as the endpoint
-              cause: endpoint `nonsense` has no scheme: write `unix:///path` or `http://host:port`
+              cause: endpoint `nonsense` has no scheme: write `unix:///path`, `http://host:port` or `https://host:port`
             $ FLEETCTL_REQUEST_TIMEOUT=x fleetctl list-units
             exit 2
             --- stderr

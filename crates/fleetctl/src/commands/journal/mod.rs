@@ -49,6 +49,9 @@ pub async fn run(session: &Session<'_>, args: &Journal) -> Result<Exit, CommandE
     if given.is_empty() {
         return Err(CommandError::NoUnits { command: "journal" });
     }
+    let Some(look) = Look::of_mode(&args.output) else {
+        return Err(CommandError::JournalMode { mode: args.output.clone() });
+    };
     let (arguments, mut errors) = names::arguments(&given, Purpose::Existing);
     let known = session.lookup(&arguments).await?;
     let (selected, unknown) = names::units_of(&arguments, &known);
@@ -66,10 +69,7 @@ pub async fn run(session: &Session<'_>, args: &Journal) -> Result<Exit, CommandE
         [] => Exit::Ok,
         // Of lines since a time journalctl gives the first and not the last, if it is to give only some.
         [place] if !(args.follow || reader.n_lines.is_some() && is_bounded(args)) => reader.as_it_comes(place).await?,
-        several => {
-            let Some(look) = Look::of_mode(&args.output) else {
-                return Err(CommandError::JournalMode { mode: args.output.clone(), n: several.len() });
-            };
+        _ => {
             let (journals, past) = reader.past(look).await?;
             if args.follow { past.and(reader.follow(look, journals).await?) } else { past }
         }
