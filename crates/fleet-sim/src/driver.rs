@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use fleet_core::model::{MachineId, Revision, TargetState};
 use fleet_core::unit::UnitName;
+use fleet_store::Store as _;
 use fleet_store::mem::Mem;
+use fleet_store::registry::{CordonRecord, DrainRecord, ops};
 use fleet_systemd::fake::FakeMachine;
 use fleetd::parts::Settings;
 use tokio::sync::mpsc;
@@ -16,7 +18,7 @@ use crate::chance::Chance;
 use crate::daemon::{Daemon, Told, settings};
 use crate::guard;
 use crate::judge::Judge;
-use crate::scenario::{Act, Asking, Scenario};
+use crate::scenario::{Act, Asking, Operation, Scenario};
 use crate::trace::Trace;
 use crate::units::Family;
 use crate::users::{Ledger, Wish};
@@ -141,6 +143,19 @@ impl Driver {
         }
     }
 
+    /// Operators have a way to the store of their own, so what they say is there at once.
+    fn operate(&self, host: usize, what: Operation) {
+        let machine = &self.world.hosts[host].id;
+        let since = fleetd::clock::now();
+        let txn = match what {
+            Operation::Cordon => ops::cordon(machine, &CordonRecord { since }),
+            Operation::Drain(max_at_once) => ops::drain(machine, &DrainRecord { since, max_at_once }),
+            Operation::Uncordon => ops::uncordon(machine, since),
+        };
+        let mem = self.world.mem.clone();
+        tokio::spawn(async move { mem.commit(&txn).await });
+    }
+
     fn buried(&mut self, who: Who) {
         if self.daemons[who.daemon].as_ref().is_some_and(|daemon| daemon.who() == who) {
             self.say(|| format!("{who} dies at a call"));
@@ -199,6 +214,7 @@ impl Driver {
             Act::KillUnit { host } => self.kill_unit(host),
             Act::DiskFull { host } => self.fill_disk(host, Some("no space left on device")),
             Act::DiskFree { host } => self.fill_disk(host, None),
+            Act::Operate { host, what } => self.operate(host, what),
             Act::CutWatches => self.world.mem.cut_watches(),
             Act::Compact => {
                 let revision = self.world.judge().view().revision();

@@ -58,6 +58,11 @@ pub(crate) enum Act {
     DiskFree {
         host: usize,
     },
+    /// An operator says something of a machine.
+    Operate {
+        host: usize,
+        what: Operation,
+    },
     /// All watches break.
     CutWatches,
     /// The store forgets its history.
@@ -67,6 +72,15 @@ pub(crate) enum Act {
     StoreBack,
     /// The weather turns.
     Weather(Weather),
+}
+
+/// What operators say of machines.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Operation {
+    Cordon,
+    /// So many units at once.
+    Drain(u32),
+    Uncordon,
 }
 
 /// How much a user asks for at once.
@@ -170,6 +184,16 @@ impl Scenario {
             let (at, for_ms) = self.time(chance, 60_000);
             self.add(at, Act::StoreGone);
             self.add(at + for_ms, Act::StoreBack);
+        }
+        for _ in 0..few(chance) {
+            let (at, for_ms) = self.time(chance, 60_000);
+            let host = chance.index(self.n_hosts);
+            let what =
+                *chance.pick(&[Operation::Cordon, Operation::Drain(1), Operation::Drain(4), Operation::Drain(4)]);
+            self.add(at, Act::Operate { host, what });
+            if chance.happens(0.7) {
+                self.add(at + for_ms, Act::Operate { host, what: Operation::Uncordon });
+            }
         }
     }
 

@@ -6,7 +6,7 @@
 use fleet_sim::{Options, Outcome, run, run_all};
 
 /// How many seeds the tests run. A minute on two processors that have other things to do, too.
-const SEEDS: u64 = 500;
+const SEEDS: u64 = 1_000;
 
 #[test]
 #[expect(clippy::print_stdout, reason = "whoever repeats one seed wants to read it")]

@@ -37,6 +37,8 @@ pub(crate) struct Judge {
     /// Who wrote which revision; leases that ended have no author.
     authors: BTreeMap<Revision, Who>,
     leader: Option<Who>,
+    /// When it was last said of each machine whether it is drained.
+    drain_changed_ms: BTreeMap<MachineId, u64>,
     presence: BTreeMap<MachineId, Presence>,
     /// Who announced each machine last.
     announced: BTreeMap<MachineId, Who>,
@@ -74,6 +76,7 @@ impl Judge {
             view,
             authors: BTreeMap::new(),
             leader: None,
+            drain_changed_ms: BTreeMap::new(),
             presence: BTreeMap::new(),
             announced: BTreeMap::new(),
             orders: BTreeMap::new(),

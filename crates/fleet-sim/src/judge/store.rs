@@ -70,6 +70,9 @@ impl Judge {
                 let wish = self.view.units().get(&unit).cloned();
                 self.wishes.entry(unit).or_default().push((revision, wish));
             }
+            Some(Key::Drain(machine)) => {
+                self.drain_changed_ms.insert(machine, now_ms);
+            }
             Some(Key::Machine(machine)) => {
                 let present = self.view.machines().contains_key(&machine);
                 let presence = self.presence.entry(machine.clone()).or_default();
@@ -102,6 +105,11 @@ impl Judge {
         let ordered_at = self.ordered_at(machine, unit, order);
         let unwanted = |wish: Option<&UnitRecord>| wish.is_none_or(|wish| wish.target == TargetState::Inactive);
         if stood_since(self.wishes.get(unit), ordered_at, unwanted) || self.view.given_up().contains_key(machine) {
+            return;
+        }
+        // Or that it was drained, and not yet that it is not any more.
+        let drain_changed = self.drain_changed_ms.get(machine).is_some_and(|at_ms| now_ms - at_ms < LAG_MS);
+        if drain_changed || self.view.drained().contains_key(machine) {
             return;
         }
         let presence = self.presence.get(machine).copied().unwrap_or_default();

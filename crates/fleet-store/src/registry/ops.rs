@@ -186,9 +186,10 @@ pub fn destroy(view: &View, unit: &UnitName) -> Result<Txn, OpsError> {
 ///
 /// # Errors
 /// [`OpsError::NoUnit`] (but for one that stops on its way out), [`OpsError::InactivePlacement`], [`OpsError::TooBig`] for
-/// more than fit one transaction, and [`OpsError::Unreadable`] for a unit that cannot be read: what runs of it is left as it is, because a value written by a
-/// newer fleet is no reason to stop a healthy unit.
+/// more than fit one transaction, and [`OpsError::Unreadable`] for a unit that cannot be read (what runs of it is left as it is,
+/// because a value written by a newer fleet is no reason to stop a healthy unit) or a brake (which says that nothing is moved).
 pub fn change_placements(view: &View, changes: &[PlacementChange]) -> Result<Txn, OpsError> {
+    readable(view, &Key::Brake)?;
     let mut txn = Txn::default();
     let (mut guarded, mut absent) = (BTreeSet::new(), BTreeSet::new());
     for PlacementChange { machine, unit, placement } in changes {

@@ -144,6 +144,15 @@ async fn unreadable_values() {
             delete placements/m2/b.service
         "#]],
     );
+    // Whatever it says, it is a brake.
+    cluster.put("brake", "{\"v\":9}").await;
+    check(
+        ops::change_placements(&cluster.view, &[taken("m2", "b.service")]),
+        &expect![[r#"
+        error: the store's value of `brake` cannot be read: the value has version 9, and this fleet reads up to 1: upgrade fleet here
+    "#]],
+    );
+    cluster.commit(&ops::brake(None)).await.expect("no race");
     for unit in ["a.service", "c.service"] {
         let txn = ops::destroy(&cluster.view, &name(unit)).expect("a transaction");
         cluster.commit(&txn).await.expect("no race");
