@@ -125,7 +125,9 @@ impl Saved {
         errors.extend(unreadable.map(|(key, reason)| SavedError::Value { key: key.clone(), reason: reason.clone() }));
         let units = view.units().iter().map(|(unit, record)| (Key::Unit(unit.clone()), unit, record.hash));
         let placed = view.cluster().placements.iter().flat_map(|(machine, placed)| {
-            placed.iter().map(move |(unit, order)| (Key::Placement(machine.clone(), unit.clone()), unit, order.hash))
+            // What is only told to go needs no unit and no file any more.
+            let stays = placed.iter().filter(|(_, order)| !order.is_leaving());
+            stays.map(move |(unit, order)| (Key::Placement(machine.clone(), unit.clone()), unit, order.hash))
         });
         for (key, unit, hash) in units.chain(placed) {
             if !view.files().contains_key(&hash) {

@@ -191,6 +191,9 @@ async fn what_is_refused() {
         &["the value of `cordon/m7` cannot be read: the value has version 99"],
     );
     check(&|keys| keys.retain(|kv| kv.key != "units/a.service"), &["is the placement of a unit that is not there"]);
+    // One that was destroyed and may not run twice has an order to stop, and no more.
+    let stop = r#"{"v":1,"hash":"0123456789abcdef0123456789abcdef01234567","target":"loaded","generation":1,"restarts":0,"leaving":3,"stop_when_isolated":true}"#;
+    check(&|keys| keys.push(key("placements/m1/gone.service", stop)), &[]);
     // `TWO` is the file of two units and of a placement.
     check(
         &|keys| keys.retain(|kv| !kv.key.starts_with("files/40ca")),
