@@ -389,6 +389,7 @@ impl Agent {
             let order = self.placements.as_ref().and_then(|placements| placements.get(&name));
             let local = self.units.entry(name.clone()).or_default();
             local.forget_start(order, self.guard.run());
+            local.forget_stopped(order);
             match step::next(order, local, now) {
                 Step::Rest => (),
                 Step::Forget => {

@@ -69,6 +69,7 @@ impl Agent {
             Err(reason) => return self.failed(now, name, reason),
             Ok(ended) => ended,
         };
+        local.stopped_unordered = verb == Verb::Stop && order.is_none();
         match (verb, ended) {
             (Verb::Stop, JobResult::Done) => self.settled(now, name),
             // Whatever kept the stop from ending well, systemd's state says whether something still runs.

@@ -480,6 +480,45 @@ fn a_socket_is_started_before_its_service() {
     );
 }
 
+/// The simulator, seeds 652 and 911: a unit came back by the very order that had been carried out before, while it still stopped
+/// here because that order had been gone for a while.
+#[test]
+fn what_comes_back_while_it_stops_is_started_again() {
+    check(
+        "placements a=launched:1:0:A
+         looked a=active,launched:1:0:A
+         reported
+         change a=-
+         status a deactivating
+         change a=launched:1:0:A
+         status a inactive
+         ran a stop done
+         receipt a
+         ran a start done",
+        expect![[r#"
+            placements a=launched:1:0:A
+                look
+            looked a=active,launched:1:0:A
+                report a=active/launched:1
+            reported
+            change a=-
+                stop a
+            status a deactivating
+                wake 200
+            change a=launched:1:0:A
+            status a inactive
+            ran a stop done
+                receipt a=loaded:0:0:A
+                report a=inactive/loaded:0
+            receipt a
+                start a
+                wake 100
+            ran a start done
+                receipt a=launched:1:0:A
+        "#]],
+    );
+}
+
 /// It gets the unit back: what ended meanwhile is started again.
 #[test]
 fn what_was_leaving_and_stays_after_all() {
