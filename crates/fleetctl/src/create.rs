@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use fleet_api::v2;
-use fleet_core::unit::{CheckedUnit, Strictness, UNIT_FILE_LEN_MAX, UnitName, activation_problem, check};
+use fleet_core::unit::{CheckedUnit, Strictness, UNIT_FILE_LEN_MAX, UnitName, UnitType, activation_problem, check};
 
 use crate::error::CommandError;
 
@@ -126,8 +126,11 @@ fn plan_new(name: &UnitName, path: &Path, wish: &Wish, known: &Known) -> Result<
         return Ok(planned);
     }
     let Some(template) = name.template() else {
-        let is_directory = path.with_extension("").is_dir();
-        return Err(CommandError::FoundNowhere { name: name.to_string(), path: path.to_owned(), is_directory });
+        return Err(CommandError::FoundNowhere {
+            name: name.to_string(),
+            path: path.to_owned(),
+            beside: what_was_meant(path),
+        });
     };
     let local = read(name, &path.with_file_name(template.as_str()), wish.strictness)?.map(Local::of_template);
     match (known.units.get(template.as_str()), local) {
@@ -148,6 +151,13 @@ fn plan_new(name: &UnitName, path: &Path, wish: &Wish, known: &Known) -> Result<
     }
     planned.change = Some(change);
     Ok(planned)
+}
+
+/// What has the name without its suffix, or with another: a directory, or a unit file of another type.
+fn what_was_meant(path: &Path) -> Option<PathBuf> {
+    let directory = Some(path.with_extension("")).filter(|path| path.is_dir());
+    let of_type = |(_, suffix): &(UnitType, &str)| Some(path.with_extension(suffix)).filter(|path| path.is_file());
+    directory.or_else(|| UnitType::ALL.iter().find_map(of_type))
 }
 
 fn change_to(name: &UnitName, wish: &Wish) -> v2::Change {

@@ -233,3 +233,14 @@ fn links_give_the_name_and_their_target_the_content() {
     let err = plan(&name, &link, &wish, &Known::default()).expect_err("the link leads nowhere");
     assert!(matches!(err, CommandError::Read { .. }), "{err}");
 }
+
+#[test]
+fn what_was_meant_by_a_name_without_its_suffix() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("ticks.timer"), "[Timer]\n").expect("a file");
+    std::fs::create_dir(folder.path().join("many")).expect("a folder");
+    let meant = |name: &str| what_was_meant(&folder.path().join(name));
+    assert_eq!(meant("ticks.service"), Some(folder.path().join("ticks.timer")));
+    assert_eq!(meant("many.service"), Some(folder.path().join("many")));
+    assert_eq!(meant("nothing.service"), None);
+}

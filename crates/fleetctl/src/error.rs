@@ -108,7 +108,7 @@ pub enum CommandError {
     #[error("unit file `{path}` cannot be used for {name}", path = path.display())]
     BrokenFile { path: PathBuf, name: String, problems: Vec<Problem> },
     #[error("unable to find Unit({name}) in Registry or on filesystem")]
-    FoundNowhere { name: String, path: PathBuf, is_directory: bool },
+    FoundNowhere { name: String, path: PathBuf, beside: Option<PathBuf> },
     #[error("unable to find Unit({name}), nor its template Unit({template}), in Registry or on filesystem")]
     NoTemplate { name: String, template: String },
     #[error("{}", .0.message)]
@@ -355,8 +355,11 @@ impl CommandError {
                 }
                 hints.join("; ")
             }
-            CommandError::FoundNowhere { path, is_directory: true, .. } => {
-                format!("there is a directory of that name: write `{}/`", path.with_extension("").display())
+            CommandError::FoundNowhere { beside: Some(beside), .. } if beside.is_dir() => {
+                format!("there is a directory of that name: write `{}/`", beside.display())
+            }
+            CommandError::FoundNowhere { beside: Some(beside), .. } => {
+                format!("there is `{}`: write its name with the suffix", beside.display())
             }
             CommandError::FoundNowhere { path, .. } => format!("there is no file `{}`", path.display()),
             CommandError::NoTemplate { template, .. } => {
