@@ -145,6 +145,7 @@ struct Client<'a> {
 impl Client<'_> {
     /// Creates, replaces and destroys, each time another of its units, and knows what must have come of it.
     fn run(mut self) -> Self {
+        #[cfg(feature = "load")]
         let begun = Instant::now();
         let mut turn = 0;
         while match self.load.length {
