@@ -15,7 +15,7 @@ mod problem;
 
 pub use count::{Counts, MachineCounts, MachineState, PlacementState, StateList, UnitCounts};
 pub use event::{Event, EventKind, Order, Present, Wanted};
-pub use field::{MachineField, StateField, UnitField};
+pub use field::{MachineField, Selection, StateField, UnitField};
 pub use machine::{
     Brake, DRAIN_MAX, DrainProgress, DrainRequest, DrainStep, DrainUnit, Draining, METADATA_CHANGES_MAX, Machine,
     MachineList, MetadataPatch,

@@ -8,9 +8,9 @@ use axum::http::header;
 use axum::response::IntoResponse;
 use fleet_api::v2;
 use utoipa::OpenApi as _;
-use utoipa::openapi::RefOr;
 use utoipa::openapi::path::Parameter;
-use utoipa::openapi::schema::{Schema, SchemaType, Type};
+use utoipa::openapi::schema::{AnyOfBuilder, Schema, SchemaType, Type};
+use utoipa::openapi::{Ref, RefOr};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -33,7 +33,7 @@ use super::{Api, backup, events, lists, machines, plan, tools, units};
         (name = "machines", description = "Machines: who is there, and what they are to take"),
         (name = "cluster", description = "All of it at once"),
     ),
-    components(schemas(v2::Event, v2::EventKind, v2::MachineState, v2::UnitField, v2::MachineField, v2::StateField))
+    components(schemas(v2::Event, v2::EventKind, v2::MachineState, v2::UnitField, v2::MachineField, v2::StateField, v2::Selection))
 )]
 struct Head;
 
@@ -67,6 +67,7 @@ pub fn routes() -> (axum::Router<Api>, utoipa::openapi::OpenApi) {
         .routes(routes!(document))
         .split_for_parts();
     leave_out_null(&mut document);
+    allow_selections(&mut document);
     (router, document)
 }
 
@@ -81,6 +82,22 @@ fn leave_out_null(document: &mut utoipa::openapi::OpenApi) {
             && let [of_value, Type::Null] = &types[..]
         {
             schema.schema_type = SchemaType::Type(of_value.clone());
+        }
+    }
+}
+
+/// What is asked for with `fields` has not all that its type has.
+fn allow_selections(document: &mut utoipa::openapi::OpenApi) {
+    for path in ["/units", "/states", "/machines"] {
+        let operation = document.paths.paths.get_mut(path).and_then(|item| item.get.as_mut());
+        let responses = operation.into_iter().flat_map(|operation| operation.responses.responses.values_mut());
+        for response in responses {
+            let RefOr::T(response) = response else { continue };
+            let Some(RefOr::T(content)) = response.content.get_mut("application/json") else { continue };
+            if let Some(whole) = content.schema.take() {
+                let selection = Ref::from_schema_name("Selection");
+                content.schema = Some(RefOr::T(Schema::AnyOf(AnyOfBuilder::new().item(whole).item(selection).build())));
+            }
         }
     }
 }

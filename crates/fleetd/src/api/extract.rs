@@ -112,6 +112,10 @@ impl<T: DeserializeOwned> FromRequest<Api> for Given<T> {
     async fn from_request(request: Request, api: &Api) -> Result<Given<T>, Refused> {
         check_content_type(request.headers())?;
         let bytes = Held::from_request(request, api).await?;
+        // serde takes a list of values for an object too; nobody means that.
+        if bytes.trim_ascii_start().first() != Some(&b'{') {
+            return Err(bad_request("cannot understand the request's body: it is no JSON object").into());
+        }
         let value = serde_json::from_slice(&bytes)
             .map_err(|err| bad_request(format!("cannot understand the request's body: {err}")))?;
         Ok(Given { value, bytes })

@@ -41,6 +41,7 @@ async fn every_error_is_a_problem() {
     assert_eq!(method.header("allow"), "GET,HEAD");
     for (what, body, status, kind) in [
         ("POST /changes", json!({"changes": 7}), 400, "bad-request"),
+        ("POST /plan", json!([]), 400, "bad-request"),
         ("PATCH /units/a.service", json!({}), 404, "unknown-unit"),
         ("PATCH /units/a.service", json!({"restart": true, "desired_state": "loaded"}), 400, "bad-request"),
         ("PUT /units/a.service", json!({"text": "[Service"}), 400, "bad-unit-file"),
