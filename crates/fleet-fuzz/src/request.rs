@@ -59,7 +59,7 @@ async fn ask(rig: &Rig, request: Request<Body>) -> (StatusCode, Vec<u8>) {
     assert_ne!(status, StatusCode::SERVICE_UNAVAILABLE, "{asked}: the store is there");
     if status.is_client_error() {
         let said: Option<Value> = serde_json::from_slice(&body).ok();
-        if path.starts_with(&format!("{}/", v2::PREFIX)) {
+        if path == v2::PREFIX || path.starts_with(&format!("{}/", v2::PREFIX)) {
             let said: v2::Problem = serde_json::from_slice(&body).unwrap_or_else(|err| panic!("{asked}: {err}"));
             assert_eq!(said.status, status.as_u16(), "{asked}");
             assert!(!said.summary.is_empty() && !said.detail.is_empty(), "{asked}: {status} without a word");
