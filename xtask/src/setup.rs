@@ -1,5 +1,7 @@
 //! What a build, a demo or a test needs of the machine, and how it gets there.
 
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -56,6 +58,15 @@ const MACHINE_NEEDS: &[Need] = &[
     Need { programs: &["/usr/sbin/debootstrap"], package: "debootstrap", what_for: "the machines' disks" },
 ];
 
+/// Services that such a package would start, and start again at each boot. The tests run what they need themselves.
+const SERVICES: &[(&str, &str)] = &[("openssh-server", "ssh.service"), ("etcd-server", "etcd.service")];
+
+/// What Debian's packages ask whether they may start services; here an administrator may say so.
+const POLICY: &str = "/usr/sbin/policy-rc.d";
+
+/// Its answer "not allowed".
+const NO_SERVICES: &str = "#!/bin/sh\nexit 101\n";
+
 /// Installs what is missing, by apt-get.
 pub fn install() -> Result<(), ChoreError> {
     install_all(NEEDS)
@@ -89,12 +100,44 @@ fn install_all(needs: &[Need]) -> Result<(), ChoreError> {
     }
     say(&format!("installing {} (for this chore, by apt-get)", packages.join(", ")));
     check(apt().args(["-qq", "update"]))?;
+    let quiet = NoServices::begin()?;
     check(apt().args(["-qq", "install", "--yes", "--no-install-recommends"]).args(&packages))?;
+    for (_, service) in SERVICES.iter().filter(|(package, _)| packages.contains(package)) {
+        check(Command::new("systemctl").args(["disable", "--quiet", service]))?;
+    }
+    drop(quiet);
     match needs.iter().find(|need| !need.is_there()) {
         None => Ok(()),
         Some(need) => {
             let program = need.programs.join(" or ");
             Err(ChoreError::Other(format!("{program} is still missing after package {} was installed", need.package)))
+        }
+    }
+}
+
+/// While it lives no package starts a service, unless the administrator has a policy of their own.
+struct NoServices {
+    is_ours: bool,
+}
+
+impl NoServices {
+    fn begin() -> Result<NoServices, ChoreError> {
+        let failed = |err| ChoreError::Other(format!("cannot write {POLICY}: {err}"));
+        let is_ours = !Path::new(POLICY).exists();
+        if is_ours {
+            fs::write(POLICY, NO_SERVICES).map_err(failed)?;
+            fs::set_permissions(POLICY, Permissions::from_mode(0o755)).map_err(failed)?;
+        }
+        Ok(NoServices { is_ours })
+    }
+}
+
+impl Drop for NoServices {
+    fn drop(&mut self) {
+        if self.is_ours
+            && let Err(err) = fs::remove_file(POLICY)
+        {
+            say(&format!("remove {POLICY} by hand, it keeps packages from starting services: {err}"));
         }
     }
 }

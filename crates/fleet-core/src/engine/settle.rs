@@ -85,7 +85,8 @@ impl Picture {
             for unit in candidates.iter().chain(&globals) {
                 let marks = &self.units[*unit].marks;
                 let is_new = || !host.units.contains_key(unit);
-                if !crowd.conflicts_with(marks) && !(is_new() && stopping.conflicts_with(marks)) {
+                let is_kept_out = crowd.conflicts_with(marks) || (is_new() && stopping.conflicts_with(marks));
+                if !is_kept_out {
                     crowd.add(marks);
                     kept.insert(*unit);
                 }
