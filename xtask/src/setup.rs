@@ -103,7 +103,8 @@ fn install_all(needs: &[Need]) -> Result<(), ChoreError> {
     let quiet = NoServices::begin()?;
     check(apt().args(["-qq", "install", "--yes", "--no-install-recommends"]).args(&packages))?;
     for (_, service) in SERVICES.iter().filter(|(package, _)| packages.contains(package)) {
-        check(Command::new("systemctl").args(["disable", "--quiet", service]))?;
+        // Only on the disk: nothing of it runs, and there may be no systemd here to be told.
+        check(Command::new("systemctl").args(["disable", "--quiet", service]).env("SYSTEMD_OFFLINE", "1"))?;
     }
     drop(quiet);
     match needs.iter().find(|need| !need.is_there()) {
