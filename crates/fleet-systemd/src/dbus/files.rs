@@ -414,7 +414,7 @@ mod tests {
         let text = fs::read_to_string(dirs.units_directory.join(".receipts/a.service")).expect("there");
         let want = concat!(
             r#"{"version":1,"hash":"da39a3ee5e6b4b0d3255bfef95601890afd80709","#,
-            r#""generation":18446744073709551615,"restarts":2,"reached":"loaded"}"#
+            r#""generation":18446744073709551615,"restarts":2,"reached":"loaded","guard":"2f1c"}"#
         );
         assert_eq!(text, want);
     }

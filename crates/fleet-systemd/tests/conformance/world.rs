@@ -49,8 +49,9 @@ pub fn file(name: &str, text: &str) -> WriteFile {
 }
 
 /// A service that runs until it is stopped; `seconds` only tells one content from another.
+/// With `Type=exec` its start ends when the process is the program, and not a moment before.
 pub fn sleeper(seconds: u32) -> String {
-    format!("[Service]\nExecStart=/bin/sleep {seconds}\n")
+    format!("[Service]\nType=exec\nExecStart=/bin/sleep {seconds}\n")
 }
 
 /// Fails the test instead of waiting for ever.
