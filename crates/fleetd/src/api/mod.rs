@@ -182,19 +182,24 @@ fn router(api: Api) -> Router {
     let v2 = document::routes()
         .0
         .route_layer(axum::middleware::from_fn_with_state(api.clone(), ready))
-        .fallback(async |uri: Uri| {
-            let problem = problem(Kind::NotFound, format!("there is nothing at `{}`", uri.path()));
-            Refused(problem.with_hint(format!("all paths are in {}/openapi.json", v2::PREFIX)))
-        })
+        .fallback(nothing)
         .method_not_allowed_fallback(async |method: Method, uri: Uri| {
             Refused(problem(Kind::MethodNotAllowed, format!("`{}` knows no {method}", uri.path())))
         });
     Router::new()
         .nest(v2::PREFIX, v2)
+        // The one path under the prefix that axum does not count to it.
+        .route(&format!("{}/", v2::PREFIX), any(nothing))
         .route(METRICS_PATH, any(metrics))
         .fallback(v1::answer)
         .layer(axum::middleware::from_fn(request::every))
         .with_state(api)
+}
+
+/// What is under the prefix of v2 and is no path of it.
+async fn nothing(uri: Uri) -> Refused {
+    let problem = problem(Kind::NotFound, format!("there is nothing at `{}`", uri.path()));
+    Refused(problem.with_hint(format!("all paths are in {}/openapi.json", v2::PREFIX)))
 }
 
 /// `/metrics`, by any method, as in the original.
