@@ -6,7 +6,7 @@ use expect_test::{Expect, expect};
 use fleet_core::check;
 use fleet_core::engine::{Effect, Engine, EngineConfig, Event, Plan};
 use fleet_core::model::{Cluster, Timestamp};
-use fleet_core::schedule::{DrainStep, explain, explain_drain};
+use fleet_core::schedule::{DrainStep, explain, explain_drain, is_drained};
 use notation::{apply, cluster, plan_text, unit_name};
 
 /// What a new engine does about the cluster; the judge must say the same.
@@ -187,4 +187,23 @@ fn what_is_said_of_it() {
           1 machine: drained
     "#]]
     .assert_eq(&(said.join("\n") + "\n"));
+}
+
+/// When a fleetd that leaves the cluster may go.
+#[test]
+fn when_all_that_can_has_left() {
+    let cases = [
+        ("A:; B:; old.service inactive on A", false),
+        ("A: drain(1); B:", true),
+        ("A: drain(1); B:; e global on A", true),
+        ("A: d=ssd drain(1); B:; d d=ssd on A", true),
+        ("A: drain(1); B:; b on A", false),
+        ("A: drain(1); B:; a leaving A on B", false),
+        ("A: drain(1); B:; s WhenIsolated=stop stopping A", false),
+        ("B:; b on B", false),
+    ];
+    let id = "A".parse().expect("a machine ID");
+    for (text, expected) in cases {
+        assert_eq!(is_drained(&cluster(text), &id), expected, "{text}");
+    }
 }

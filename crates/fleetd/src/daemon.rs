@@ -70,7 +70,8 @@ pub enum DaemonError {
     Signals(#[source] std::io::Error),
 }
 
-/// Runs until SIGTERM or SIGINT. Units are left running, unless the configuration says that the machines leave the cluster then. At SIGHUP the configuration is read anew by `read`.
+/// Runs until SIGTERM or SIGINT. Units are left running, unless the configuration says that the machines leave the cluster
+/// then. At SIGHUP the configuration is read anew by `read`.
 pub async fn run(config: Config, read: Read, verbosity: Verbosity) -> Result<(), DaemonError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(DaemonError::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(DaemonError::Signals)?;

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use fleet_core::model::MachineId;
-use fleet_core::schedule::{DrainStep, explain_drain};
+use fleet_core::schedule::is_drained;
 use fleet_store::registry::MachineRecord;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -60,19 +60,11 @@ pub async fn leave(view: &SharedView, machines: &BTreeMap<MachineId, Served>, li
     }
 }
 
-/// Waits until nothing is on its way from the machines any more and nothing more can go. Global units stay to the end.
+/// Waits until all that can has left the machines.
 async fn handed_over(view: &SharedView, machines: &BTreeMap<MachineId, Served>) {
     let mut news = view.listen();
-    let stays = |step: &DrainStep| matches!(step, DrainStep::Global | DrainStep::Stuck(_));
-    let is_done = |picture: &crate::view::Picture| {
-        machines.keys().all(|machine| {
-            let cluster = picture.cluster();
-            let is_told = cluster.machines.get(machine).is_some_and(|machine| machine.draining.is_some());
-            // That is asked first, because it is cheap: most changes on the way are about one that leaves.
-            let some_leave = cluster.placements.get(machine).into_iter().flatten().any(|(_, order)| order.is_leaving());
-            is_told && !some_leave && explain_drain(cluster, machine).values().all(stays)
-        })
-    };
+    let is_done =
+        |picture: &crate::view::Picture| machines.keys().all(|machine| is_drained(picture.cluster(), machine));
     let mut done = news.look_anew(is_done);
     while !done {
         done = news.next(|picture, _| is_done(picture)).await;

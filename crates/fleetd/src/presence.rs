@@ -84,8 +84,8 @@ impl Presence {
                 () = changed(&mut entrance.record) => told = false,
                 () = departure.empty.cancelled() => {
                     until.send_replace(None);
-                    let seat = *held.borrow();
-                    entrance.withdraw(seat).await;
+                    let lease = held.borrow().lease;
+                    entrance.withdraw(lease).await;
                     return departure.gone.cancel();
                 }
             }
@@ -181,27 +181,35 @@ impl Entrance {
     }
 
     /// Takes the machine out of the cluster, however long that takes.
-    async fn withdraw(&self, seat: Seat) {
+    async fn withdraw(&self, lease: LeaseId) {
         let mut backoff = Backoff::default();
-        while let Err(err) = self.try_withdraw(seat).await {
-            tracing::warn!(machine = %self.machine, error = %err, "cannot withdraw the machine's record; trying again");
-            backoff.pause().await;
+        loop {
+            match self.try_withdraw(lease).await {
+                Ok(()) => return,
+                Err(Out::Taken(other, _)) => return self.refuse(&other),
+                Err(Out::Failed(reason)) => {
+                    tracing::warn!(machine = %self.machine, reason, "cannot withdraw the machine's record; trying again");
+                    backoff.pause().await;
+                }
+            }
         }
     }
 
-    async fn try_withdraw(&self, seat: Seat) -> Result<(), StoreError> {
-        // What no other machine could take is still ordered here.
-        let orders = self.store.read(&Key::placements_of(&self.machine)).await?;
-        let given_up = (!orders.kvs.is_empty()).then(|| GivenUpRecord { since: clock::now() });
-        if let TxnOutcome::Conflict(_) =
-            self.store.commit(&ops::withdraw(&self.machine, seat.record, given_up.as_ref())).await?
-        {
-            tracing::warn!(machine = %self.machine, "another fleetd has taken the machine's record over; it stays");
-            return Ok(());
+    async fn try_withdraw(&self, lease: LeaseId) -> Result<(), Out> {
+        let failed = |err: StoreError| Out::Failed(err.to_string());
+        // Without a record it is withdrawn already, by a transaction whose answer was lost.
+        if let Some(record) = self.seen().await? {
+            // What no other machine could take is still ordered here.
+            let orders = self.store.read(&Key::placements_of(&self.machine)).await.map_err(failed)?;
+            let given_up = (!orders.kvs.is_empty()).then(|| GivenUpRecord { since: clock::now() });
+            let txn = ops::withdraw(&self.machine, record, given_up.as_ref());
+            if let TxnOutcome::Conflict(_) = self.store.commit(&txn).await.map_err(failed)? {
+                return Err(Out::Failed("its record changed meanwhile".to_owned()));
+            }
         }
-        match self.store.revoke(seat.lease).await {
+        match self.store.revoke(lease).await {
             Ok(()) | Err(StoreError::NoLease(_)) => Ok(()),
-            Err(err) => Err(err),
+            Err(err) => Err(failed(err)),
         }
     }
 

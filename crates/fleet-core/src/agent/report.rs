@@ -44,7 +44,7 @@ impl ReportState {
 
     /// When to look again whether something is to be told.
     pub(super) fn wake(&self) -> impl Iterator<Item = Timestamp> {
-        let pause_until = self.pause_until.filter(|_| !self.unreported.is_empty());
+        let pause_until = self.pause_until.filter(|_| self.under_way.is_none() && !self.unreported.is_empty());
         self.retry_at.into_iter().chain(self.patient_until).chain(pause_until)
     }
 }

@@ -203,7 +203,6 @@ fn a_pair_is_written_together_and_then_started() {
             ran main start done
                 receipt main=launched:1:0:A
                 report main=active/launched:1
-                wake 100
             ran side start done
                 receipt side=launched:2:0:B
         "#]],
@@ -340,7 +339,7 @@ fn what_is_leaving_stops_if_it_is_told_so() {
                 stop a
                 receipt b=loaded:0:0:B
                 report b=failed/launched:1:left
-                wake 100
+                wake 200
             status a inactive
             ran a stop done
                 receipt a=loaded:0:0:A
@@ -352,7 +351,6 @@ fn what_is_leaving_stops_if_it_is_told_so() {
                 guard needless
                 remove a b
             removed a b
-                wake 150
         "#]],
     );
 }
@@ -396,9 +394,7 @@ fn only_a_slow_start_is_told_on_the_way() {
             ran quick start done
                 receipt quick=launched:1:0:A
                 report quick=active/launched:1
-                wake 70
             reported
-                wake 150
             receipt quick
             tick
                 report slow=activating/loaded:0
@@ -475,7 +471,6 @@ fn a_socket_is_started_before_its_service() {
                 receipt x.socket=launched:2:0:B
                 start x
                 report x.socket=inactive/launched:2
-                wake 50
         "#]],
     );
 }
@@ -512,7 +507,6 @@ fn what_comes_back_while_it_stops_is_started_again() {
                 report a=inactive/loaded:0
             receipt a
                 start a
-                wake 100
             ran a start done
                 receipt a=launched:1:0:A
         "#]],
@@ -542,13 +536,11 @@ fn what_was_leaving_and_stays_after_all() {
                 receipt a=loaded:0:0:A
                 report a=inactive/launched:1:left
             receipt a
-                wake 100
             reported
                 report a=inactive/loaded:0:left
             change a=launched:1:0:A b=launched:1:0:B
                 start a
             status a active
-                wake 150
             ran a start done
                 receipt a=launched:1:0:A
         "#]],
@@ -584,7 +576,6 @@ fn no_start_without_a_guard() {
             ran k start done
                 receipt k=launched:1:0:B
                 report k=inactive/launched:1
-                wake 50
             unguarded
             reported
                 report s=inactive/loaded:0 (not started, because it may not run without fleet-guard.service: no lease)
@@ -627,7 +618,6 @@ fn what_a_guard_stopped_comes_back_also_with_the_next_fleetd() {
                 receipt s=loaded:0:0:A
             receipt s
                 start s
-                wake 50
             ran s start done
                 receipt s=launched:1:0:A
         "#]],
@@ -752,7 +742,6 @@ fn a_unit_destroyed_and_submitted_again_during_a_slow_stop_runs_in_the_end() {
             change a=-
                 stop a
             status a deactivating
-                wake 50
             change a=launched:9:0:A
             status a inactive
             ran a stop done
@@ -792,7 +781,6 @@ fn restart_start_again_and_back_to_loaded() {
                 receipt a=launched:2:0:A
                 report a=failed/launched:2 (the start job ended with `failed`)
             receipt a
-                wake 100
             change a=launched:2:1:A
                 restart a
             ran a restart done
@@ -835,7 +823,7 @@ fn one_bad_unit_hurts_one_unit() {
                 start bad
                 start good
                 report full=inactive/inactive:0 (no_space)
-                wake 100
+                wake 200
             ran bad start refused
             ran good start done
                 receipt good=launched:1:0:C
@@ -846,7 +834,7 @@ fn one_bad_unit_hurts_one_unit() {
                 start full
             reported
                 report bad=inactive/loaded:0 (systemd refused to start it: no) good=inactive/launched:1
-                wake 650
+                wake 700
         "#]],
     );
 }

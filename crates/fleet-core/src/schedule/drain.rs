@@ -27,6 +27,17 @@ pub enum DrainStep {
     Stuck(Explanation),
 }
 
+/// Whether nothing is on its way from the drained machine and nothing more can go: what is there are global units, and what no
+/// other machine takes.
+pub fn is_drained(cluster: &Cluster, machine: &MachineId) -> bool {
+    let is_draining = cluster.machines.get(machine).is_some_and(|machine| machine.draining.is_some());
+    let mut orders = cluster.placements.get(machine).into_iter().flatten();
+    // Asked before the rest, which is dear: most changes on the way are about a unit that leaves.
+    let some_leave = orders.any(|(_, order)| order.is_leaving());
+    let stays = |step: &DrainStep| matches!(step, DrainStep::Global | DrainStep::Stuck(_));
+    is_draining && !some_leave && explain_drain(cluster, machine).values().all(stays)
+}
+
 /// What is still on the machine and what becomes of it, if the machine is drained; of units that nobody wants only what
 /// stops before somebody may want it again.
 ///

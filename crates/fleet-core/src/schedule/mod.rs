@@ -12,6 +12,6 @@ mod look;
 mod refusal;
 
 pub use constraint::fits_alone;
-pub use drain::{DrainStep, explain_drain};
+pub use drain::{DrainStep, explain_drain, is_drained};
 pub use explain::{Answer, Explanation, Reason, Situation, explain, explain_choice};
 pub use refusal::{PeerState, Refusal};
