@@ -8,14 +8,14 @@ use std::collections::BTreeSet;
 use fleet_api::v2::{self, Outcome};
 use fleet_core::model::TargetState;
 use fleet_core::unit::{self, Strictness, UnitName};
-use fleet_store::Txn;
 use fleet_store::registry::ops::{self, NewUnit, OpsError};
 use fleet_store::registry::{TemplateRef, View};
+use fleet_store::{Guard, Txn};
 
 use super::once::{self, Once};
 use super::problem::{Kind, bad_request, problem, unknown_unit};
 use super::terms::Condition;
-use super::write::{self, Decision, Slots};
+use super::write::{self, Decision, Settled, Slots};
 use super::{Api, convert};
 use crate::clock;
 
@@ -44,7 +44,7 @@ pub async fn carry_out(api: &Api, wishes: &[Wish], once: Option<&Once>) -> Resul
         return Err(problem(Kind::TooLarge, format!("{n} changes are over the limit of {}", v2::CHANGES_MAX)));
     }
     let mut slots = check_names(wishes);
-    let decide = |view: &View, idx: usize| decide_wish(view, &wishes[idx]);
+    let decide = |view: &View, idx: usize| settled(view, &wishes[idx].change, decide_wish(view, &wishes[idx]));
     let revision = match once {
         Some(once) => once::write(api, once, &mut slots, decide).await?,
         None => write::write(api, &mut slots, decide).await?,
@@ -104,6 +104,20 @@ fn contradiction(change: &v2::Change) -> Option<v2::Problem> {
     } else {
         None
     }
+}
+
+/// What one change comes to, with what it rests on if nothing is written: the unit as it was seen, and its template.
+pub fn settled<T>(view: &View, change: &v2::Change, decided: Decision<T>) -> Settled<T> {
+    let seen = || match name_of(change) {
+        Ok(name) => seen(view, &name, change),
+        Err(_) => Vec::new(),
+    };
+    write::settle(decided, seen)
+}
+
+fn seen(view: &View, name: &UnitName, change: &v2::Change) -> Vec<Guard> {
+    let template = name.template().filter(|_| change.from_template);
+    std::iter::once(name).chain(&template).map(|name| ops::unit_as_seen(view, name)).collect()
 }
 
 /// What one wish comes to on this picture. Whether a condition holds is said by the store: this picture may be behind.
@@ -203,7 +217,10 @@ fn from_template(view: &View, name: &UnitName, change: &v2::Change) -> Decision<
         findings.map_err(|findings| bad_file(name, format!("template {template} makes no unit {name}"), &findings))?;
     let warnings = warnings.warnings.iter().map(ToString::to_string).collect();
     let created = result(name.as_str(), Outcome::Created, (0, 0));
-    written(created, ops::create_unit(view, &new, clock::now()), warnings)
+    let (result, txn) = written(created, ops::create_unit(view, &new, clock::now()), warnings)?;
+    // The unit has the file that its template has: not the one from before another daemon gave it another.
+    let is_seen = ops::unit_as_seen(view, &template);
+    Ok((result, txn.map(|txn| Txn { guards: txn.guards.into_iter().chain([is_seen]).collect(), ..txn })))
 }
 
 /// Asking for `launched` again is a request to start; any other state that is set already is no change.

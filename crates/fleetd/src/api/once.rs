@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::Api;
 use super::problem::{Kind, problem};
-use super::write::{Checked, Decided, Decision, RACES_MAX, Slots, Told as _, check, failed, too_big};
+use super::write::{Checked, Decided, RACES_MAX, Settled, Slots, Told as _, check, failed, too_big};
 
 /// How long what came of a request is kept at least; at most twice as long. Clients that repeat one do so within minutes.
 ///
@@ -121,7 +121,7 @@ pub async fn write(
     api: &Api,
     once: &Once,
     slots: &mut Slots<ChangeResult>,
-    decide: impl Fn(&View, usize) -> Decision<ChangeResult>,
+    decide: impl Fn(&View, usize) -> Settled<ChangeResult>,
 ) -> Result<Revision, Problem> {
     let _turn = api.writing.lock().await;
     let mut revision = Revision(0);
@@ -154,7 +154,7 @@ async fn round(
     once: &Once,
     mut n_pieces: usize,
     slots: &mut Slots<ChangeResult>,
-    decide: &impl Fn(&View, usize) -> Decision<ChangeResult>,
+    decide: &impl Fn(&View, usize) -> Settled<ChangeResult>,
 ) -> Result<Revision, Problem> {
     let mut decided = Decided { revision: Revision(0), writes: Vec::new(), checks: Vec::new() };
     let mut plain: Vec<(usize, ChangeResult)> = Vec::new();
@@ -162,17 +162,12 @@ async fn round(
         let view = api.view.read();
         decided.revision = view.revision();
         for (idx, _) in slots.iter().enumerate().filter(|(_, slot)| slot.is_none()) {
-            match decide(&view, idx) {
-                Ok((told, None)) => plain.push((idx, told)),
-                Ok((told, Some(txn))) => decided.add(idx, told, txn),
-                // Kept as well: a request that was refused is not carried out when it comes again.
-                Err(problem) => plain.push((idx, refused(problem))),
-            }
+            plain.extend(decided.add(idx, decide(&view, idx)).map(|told| (idx, kept(told))));
         }
     }
     let Decided { mut revision, writes, checks } = decided;
     match check(api, checks).await? {
-        Checked::Hold(held) => plain.extend(held),
+        Checked::Hold(held) => plain.extend(held.into_iter().map(|(idx, told)| (idx, kept(told)))),
         Checked::Moved(at) => return Ok(revision.max(at)),
     }
     let (mut results, txns): (Vec<_>, Vec<Txn>) = writes.into_iter().map(|(idx, told, txn)| ((idx, told), txn)).unzip();
@@ -227,9 +222,10 @@ fn piece(results: &[(usize, ChangeResult)]) -> String {
     if whole.len() <= PIECE_BYTES_MAX / 2 { whole } else { kept(true) }
 }
 
-fn refused(problem: Problem) -> ChangeResult {
+/// A refusal is kept as well: a request that was refused is not carried out when it comes again.
+fn kept(told: Result<ChangeResult, Problem>) -> ChangeResult {
     // Whoever tells it knows which unit it is about.
-    super::changes::refused("", problem)
+    told.unwrap_or_else(|problem| super::changes::refused("", problem))
 }
 
 /// Writes one transaction that answers with a revision, once. `decide` gives the transaction on the picture as it is; one

@@ -17,6 +17,26 @@ pub const RACES_MAX: u32 = 20;
 /// writes says on what the answer rests: then the store is asked whether that holds.
 pub type Decision<T> = Result<(T, Option<Txn>), Problem>;
 
+/// What one wish comes to, with nothing left that would be told from the picture alone: the picture may be behind what users
+/// were told by another daemon, and an answer from it (it is so already, there is no such unit) would undo that in silence.
+///
+/// A transaction without writes says on what the answer rests; an empty one, that it rests on the request alone.
+pub type Settled<T> = (Result<T, Problem>, Txn);
+
+/// Refusals that say what is wrong with the request, whatever there is in the cluster.
+const OF_THE_REQUEST: [Kind; 4] = [Kind::BadRequest, Kind::BadUnitName, Kind::BadUnitFile, Kind::TooLarge];
+
+/// Lets what needs no write rest on what was `seen`.
+pub fn settle<T>(decided: Decision<T>, seen: impl FnOnce() -> Vec<Guard>) -> Settled<T> {
+    let resting = |seen: Vec<Guard>| Txn { guards: seen, writes: Vec::new() };
+    match decided {
+        Ok((told, Some(txn))) => (Ok(told), txn),
+        Ok((told, None)) => (Ok(told), resting(seen())),
+        Err(problem) if OF_THE_REQUEST.iter().any(|kind| problem.is(*kind)) => (Err(problem), Txn::default()),
+        Err(problem) => (Err(problem), resting(seen())),
+    }
+}
+
 /// One result for each wish, once it is known.
 pub type Slots<T> = Vec<Option<Result<T, Problem>>>;
 
@@ -48,7 +68,7 @@ impl Told for ChangeResult {
 pub async fn write<T: Told>(
     api: &Api,
     slots: &mut Slots<T>,
-    decide: impl Fn(&View, usize) -> Decision<T>,
+    decide: impl Fn(&View, usize) -> Settled<T>,
 ) -> Result<Revision, Problem> {
     // One writer at a time in this daemon: they would only get into each other's way.
     let _turn = api.writing.lock().await;
@@ -67,23 +87,19 @@ pub async fn write<T: Told>(
 async fn round<T: Told>(
     api: &Api,
     slots: &mut Slots<T>,
-    decide: &impl Fn(&View, usize) -> Decision<T>,
+    decide: &impl Fn(&View, usize) -> Settled<T>,
 ) -> Result<Revision, Problem> {
     let mut decided = Decided { revision: Revision(0), writes: Vec::new(), checks: Vec::new() };
     {
         let view = api.view.read();
         decided.revision = view.revision();
         for (idx, slot) in slots.iter_mut().enumerate().filter(|(_, slot)| slot.is_none()) {
-            match decide(&view, idx) {
-                Ok((told, None)) => *slot = Some(Ok(told)),
-                Ok((told, Some(txn))) => decided.add(idx, told, txn),
-                Err(problem) => *slot = Some(Err(problem)),
-            }
+            *slot = decided.add(idx, decide(&view, idx));
         }
     }
     let Decided { mut revision, writes, checks } = decided;
     match check(api, checks).await? {
-        Checked::Hold(held) => held.into_iter().for_each(|(idx, told)| slots[idx] = Some(Ok(told))),
+        Checked::Hold(held) => held.into_iter().for_each(|(idx, told)| slots[idx] = Some(told)),
         Checked::Moved(at) => return Ok(revision.max(at)),
     }
     let (results, txns): (Vec<_>, Vec<Txn>) = writes.into_iter().map(|(idx, told, txn)| ((idx, told), txn)).unzip();
@@ -110,29 +126,31 @@ pub struct Decided<T> {
     pub revision: Revision,
     pub writes: Vec<(usize, T, Txn)>,
     /// What is told only if these guards hold.
-    pub checks: Vec<(usize, T, Vec<Guard>)>,
+    pub checks: Vec<(usize, Result<T, Problem>, Vec<Guard>)>,
 }
 
 impl<T> Decided<T> {
-    pub fn add(&mut self, idx: usize, told: T, txn: Txn) {
-        if txn.writes.is_empty() {
-            self.checks.push((idx, told, txn.guards));
-        } else {
-            self.writes.push((idx, told, txn));
+    /// Takes in what a wish comes to; what can be told already, because it rests on nothing in the store.
+    pub fn add(&mut self, idx: usize, (told, txn): Settled<T>) -> Option<Result<T, Problem>> {
+        match told {
+            told if txn == Txn::default() => return Some(told),
+            Ok(told) if !txn.writes.is_empty() => self.writes.push((idx, told, txn)),
+            told => self.checks.push((idx, told, txn.guards)),
         }
+        None
     }
 }
 
 /// Whether what was decided still rests on what it was decided on.
 pub enum Checked<T> {
     /// It does.
-    Hold(Vec<(usize, T)>),
+    Hold(Vec<(usize, Result<T, Problem>)>),
     /// Something has moved on; the store is at that revision.
     Moved(Revision),
 }
 
 /// Asks the store whether the guards hold, by transactions that write nothing.
-pub async fn check<T>(api: &Api, checks: Vec<(usize, T, Vec<Guard>)>) -> Result<Checked<T>, Problem> {
+pub async fn check<T>(api: &Api, checks: Vec<(usize, Result<T, Problem>, Vec<Guard>)>) -> Result<Checked<T>, Problem> {
     let (mut held, mut guards) = (Vec::new(), Vec::new());
     for (idx, told, needs) in checks {
         held.push((idx, told));

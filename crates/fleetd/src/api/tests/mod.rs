@@ -1,5 +1,6 @@
 //! API v2 over a store in memory, by two daemons where that matters. Units of the handlers themselves are tested beside them.
 
+mod behind;
 mod events;
 mod lists;
 mod plan;

@@ -6,13 +6,13 @@ use axum::response::{IntoResponse, Response};
 use fleet_api::{v1, v2};
 use fleet_core::model::{TargetState, TargetStateError, UnitState};
 use fleet_core::unit::{UNIT_NAME_LEN_MAX, UnitFile, UnitFileError, UnitName, UnitNameError, activation_problem};
-use fleet_store::registry::{UnitRecord, View};
+use fleet_store::registry::{UnitRecord, View, ops};
 
 use super::page::Page;
 use super::{Refused, decode, json};
 use crate::api::changes;
 use crate::api::problem::{Kind, bad_request, problem};
-use crate::api::write::{self as writing, Decision, Told};
+use crate::api::write::{self as writing, Decision, Settled, Told};
 use crate::api::{Api, convert};
 
 /// `GET /units`.
@@ -38,7 +38,7 @@ pub async fn destroy(api: &Api, name: &str) -> Result<Response, Refused> {
     api.ready().await?;
     let name: UnitName = name.parse().map_err(|_| unknown())?;
     let change = v2::Change { name: name.to_string(), destroy: true, ..v2::Change::default() };
-    match write(api, &name, |view| changes::decide(view, &change)).await {
+    match write(api, &name, |view| settled(view, &name, changes::decide(view, &change))).await {
         Ok(_) => Ok(StatusCode::NO_CONTENT.into_response()),
         Err(problem) if problem.status == 404 => Err(unknown()),
         Err(problem) => Err(problem.into()),
@@ -68,12 +68,17 @@ pub async fn put(api: &Api, name: &str, request: Request) -> Result<Response, Re
         }
     };
     let wish = Wish { name, file, desired: body.desired_state };
-    let status = write(api, &wish.name, |view| wish.decide(view)).await?;
+    let status = write(api, &wish.name, |view| settled(view, &wish.name, wish.decide(view))).await?;
     Ok(status.into_response())
 }
 
+/// What is told without a write rests on the unit as it was seen.
+fn settled<T>(view: &View, name: &UnitName, decided: Decision<T>) -> Settled<T> {
+    writing::settle(decided, || vec![ops::unit_as_seen(view, name)])
+}
+
 /// Writes one wish.
-async fn write<T: Told>(api: &Api, name: &UnitName, decide: impl Fn(&View) -> Decision<T>) -> Result<T, v2::Problem> {
+async fn write<T: Told>(api: &Api, name: &UnitName, decide: impl Fn(&View) -> Settled<T>) -> Result<T, v2::Problem> {
     let mut slots = vec![None];
     writing::write(api, &mut slots, |view, _| decide(view)).await?;
     slots.pop().flatten().unwrap_or_else(|| Err(changes::raced(name.as_str())))
