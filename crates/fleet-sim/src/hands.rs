@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use fleet_core::unit::{GUARD_UNIT, UnitName};
+use fleet_systemd::exec::{ExecOrder, Execution};
 use fleet_systemd::fake::FakeManager;
 use fleet_systemd::{JobResult, Look, ManagerError, ManagerEvent, Receipt, UnitManager, UnitStatus, Verb, WriteFile};
 use tokio::sync::mpsc;
@@ -152,6 +153,13 @@ impl UnitManager for Hands {
         self.life.say(|| format!("{} {name} ended: {ended:?}", verb.as_str()));
         self.after().await;
         ended
+    }
+
+    async fn exec(&self, order: ExecOrder) -> Result<Execution, ManagerError> {
+        self.before().await;
+        let begun = self.fake.exec(order).await;
+        self.after().await;
+        begun
     }
 
     async fn invocation(&self, name: &UnitName) -> Result<String, ManagerError> {

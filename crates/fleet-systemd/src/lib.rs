@@ -9,6 +9,7 @@ use fleet_core::unit::UnitName;
 use tokio::sync::mpsc;
 
 pub mod dbus;
+pub mod exec;
 pub mod fake;
 pub mod floor;
 mod news;
@@ -118,6 +119,17 @@ pub trait UnitManager: Send + Sync + 'static {
     /// # Errors
     /// `Disconnected`; `Refused` for a unit that systemd does not know.
     async fn invocation(&self, name: &UnitName) -> Result<String, ManagerError>;
+
+    /// Begins a command beside a unit: as the unit's user and groups, in its directories, environment, slice, and private namespaces, as
+    /// far as the unit has such. The unit need not run; it has to be loaded. If the unit is stopped, so is the command.
+    ///
+    /// Returns when the program runs, has ended already, or could not be begun, which [`exec::Execution::end`] tells apart.
+    /// [`UnitManager::run`] of its name with [`Verb::Stop`] stops it with all its children.
+    ///
+    /// # Errors
+    /// `Disconnected`; `Refused` for a unit that is not loaded ([`NO_SUCH_UNIT`]) or no service ([`exec::NO_SERVICE`]), and for what
+    /// systemd does not take.
+    async fn exec(&self, order: exec::ExecOrder) -> Result<exec::Execution, ManagerError>;
 
     /// The events, for the one who drives this machine. May be taken once.
     fn events(&self) -> Option<mpsc::Receiver<ManagerEvent>>;

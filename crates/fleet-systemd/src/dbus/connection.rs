@@ -141,3 +141,11 @@ pub(super) fn property_call(path: &str, interface: &str, property: &str) -> zbus
         .interface("org.freedesktop.DBus.Properties")
         .build(&(interface, property))
 }
+
+/// A call that reads all properties of an interface.
+pub(super) fn properties_call(path: &str, interface: &str) -> zbus::Result<Message> {
+    Message::method_call(path, "GetAll")
+        .destination(SYSTEMD)
+        .interface("org.freedesktop.DBus.Properties")
+        .build(&(interface,))
+}

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use fleet_core::unit::UnitName;
 use tokio::sync::oneshot;
-use zbus::OwnedObjectPath;
+use zbus::{Message, OwnedObjectPath};
 
 use super::Shared;
 use super::connection::{manager_call, property_call};
+use super::state::State;
 use crate::{JobResult, ManagerError};
 
 /// How long a job may be silent before systemd is asked whether it still has it.
@@ -25,16 +26,20 @@ pub(super) struct Job {
     end: oneshot::Receiver<String>,
 }
 
+impl Job {
+    /// From the reply of a call that queues one, read at its place among the signals.
+    pub(super) fn read(state: &mut State, reply: &Message) -> zbus::Result<Job> {
+        let job: OwnedObjectPath = reply.body().deserialize()?;
+        Ok(Job { path: job.as_str().to_owned(), end: state.await_job(job.as_str()) })
+    }
+}
+
 impl Shared {
     /// Queues a job.
     pub(super) async fn submit(&self, method: &str, name: &UnitName) -> Result<Job, ManagerError> {
         let _window = self.window.acquire().await;
         let message = manager_call(method, &(name.as_str(), "replace"));
-        self.call(method, message, |state, reply| {
-            let job: OwnedObjectPath = reply.body().deserialize()?;
-            Ok(Job { path: job.as_str().to_owned(), end: state.await_job(job.as_str()) })
-        })
-        .await
+        self.call(method, message, Job::read).await
     }
 
     /// Waits until a job has ended, however long it takes.

@@ -12,9 +12,10 @@
 //!   removing, whether it is still there; if any says so, there is one `Reload` for the batch.
 //! - `[Install]` sections are not carried out: the original enabled units, and then systemd started them behind its back.
 //!
-//! Reading order: [`connection`], [`peer`], [`state`], [`signals`], [`files`], [`jobs`], then here.
+//! Reading order: [`connection`], [`peer`], [`state`], [`signals`], [`files`], [`jobs`], [`exec`], then here.
 
 mod connection;
+mod exec;
 mod files;
 mod jobs;
 mod path;
@@ -40,6 +41,7 @@ use files::{Files, Found};
 use path::{result_interface, unit_path};
 use state::{CallError, Link, Row, State};
 
+use crate::exec::{ExecOrder, Execution};
 use crate::{
     EVENTS_QUEUED, JobResult, Look, ManagerError, ManagerEvent, NO_SUCH_UNIT, NOT_AT_REST, Receipt, UnitManager,
     UnitStatus, Verb, WriteFile,
@@ -205,6 +207,10 @@ impl UnitManager for DbusManager {
             }
             Err(err) => Err(err),
         }
+    }
+
+    async fn exec(&self, order: ExecOrder) -> Result<Execution, ManagerError> {
+        self.shared.exec(order).await
     }
 
     async fn invocation(&self, name: &UnitName) -> Result<String, ManagerError> {
@@ -376,12 +382,13 @@ impl Shared {
     /// Lists all that is in memory into the state.
     async fn list_all(&self) -> Result<(), ManagerError> {
         let listed = self.call("ListUnits", manager_call("ListUnits", &()), |state, reply| {
-            state.listed_all(&reply.body().deserialize::<Vec<Row>>()?);
-            Ok(())
+            let rows: Vec<Row> = reply.body().deserialize()?;
+            state.listed_all(&rows);
+            Ok(rows)
         });
-        listed.await?;
+        let rows = listed.await?;
         self.news.notify_one();
-        Ok(())
+        self.stop_left_execs(&rows).await
     }
 
     /// Asks for the result of those that may have failed and of which none is known: lists do not have it.

@@ -5,12 +5,13 @@
 //! zbus and writes a unique name of the same length over the sender, so that nothing else in the message moves. When zbus takes
 //! the well-known name, this file can go.
 
-use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::io::{self, IoSlice};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
 
 use async_trait::async_trait;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, Interest};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use zbus::connection::Builder;
@@ -41,8 +42,9 @@ const AUTH_LEN_MAX: usize = 512;
 pub(super) async fn builder(socket: &Path) -> io::Result<Builder<'static>> {
     let mut stream = UnixStream::connect(socket).await?;
     // No user ID is named: the manager then takes the one that the kernel reports, which is right in user namespaces too.
-    stream.write_all(b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n").await?;
+    stream.write_all(b"\0AUTH EXTERNAL\r\nDATA\r\nNEGOTIATE_UNIX_FD\r\nBEGIN\r\n").await?;
     let mut buf = Vec::with_capacity(8192);
+    let mut guid = None;
     loop {
         while let Some(end) = buf.windows(2).position(|w| w == b"\r\n") {
             let line = String::from_utf8_lossy(&buf[..end]).into_owned();
@@ -50,17 +52,22 @@ pub(super) async fn builder(socket: &Path) -> io::Result<Builder<'static>> {
             if line == "DATA" {
                 continue;
             }
-            let Some(guid) = line.strip_prefix("OK ") else {
-                return Err(io::Error::new(
-                    io::ErrorKind::PermissionDenied,
-                    format!("the manager does not let us in: it answered `{line}`"),
-                ));
+            let Some(guid) = guid.take() else {
+                let Some(told) = line.strip_prefix("OK ") else {
+                    return Err(io::Error::new(
+                        io::ErrorKind::PermissionDenied,
+                        format!("the manager does not let us in: it answered `{line}`"),
+                    ));
+                };
+                guid = Some(told.to_owned());
+                continue;
             };
+            let passes_fds = line == "AGREE_UNIX_FD";
             let (read, write) = stream.into_split();
-            let read = PeerRead { socket: read, buf, given: 0, ready: 0, body_left: 0 };
+            let read = PeerRead { socket: read, buf, given: 0, ready: 0, body_left: 0, passes_fds };
             let split: Split<Box<dyn ReadHalf>, Box<dyn WriteHalf>> =
                 Split::new(Box::new(read), Box::new(PeerWrite { socket: write }));
-            return Ok(Builder::authenticated_socket(split, guid.to_owned()).p2p());
+            return Ok(Builder::authenticated_socket(split, guid).p2p());
         }
         if AUTH_LEN_MAX < buf.len() {
             return Err(broken(format!("{} bytes of authentication without an end", buf.len())));
@@ -82,6 +89,8 @@ struct PeerRead {
     given: usize,
     ready: usize,
     body_left: usize,
+    /// Whether the manager takes descriptors on this connection. It sends none.
+    passes_fds: bool,
 }
 
 impl PeerRead {
@@ -134,6 +143,10 @@ impl ReadHalf for PeerRead {
         self.given += n;
         Ok((n, Vec::new()))
     }
+
+    fn can_pass_unix_fd(&self) -> bool {
+        self.passes_fds
+    }
 }
 
 #[derive(Debug)]
@@ -144,15 +157,34 @@ struct PeerWrite {
 #[async_trait]
 impl WriteHalf for PeerWrite {
     async fn sendmsg(&mut self, buffer: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<usize> {
-        if !fds.is_empty() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "no descriptors can be passed on this connection"));
+        if fds.is_empty() {
+            return self.socket.write(buffer).await;
         }
-        self.socket.write(buffer).await
+        let socket: &UnixStream = self.socket.as_ref();
+        loop {
+            socket.writable().await?;
+            match socket.try_io(Interest::WRITABLE, || send_with(socket, buffer, fds)) {
+                Err(err) if err.kind() == io::ErrorKind::WouldBlock => (),
+                sent => return sent,
+            }
+        }
+    }
+
+    fn can_pass_unix_fd(&self) -> bool {
+        true
     }
 
     async fn close(&mut self) -> io::Result<()> {
         self.socket.shutdown().await
     }
+}
+
+/// Sends with descriptors, which go with the first byte.
+fn send_with(socket: &UnixStream, buffer: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<usize> {
+    let raw: Vec<RawFd> = fds.iter().map(AsRawFd::as_raw_fd).collect();
+    let rights = [ControlMessage::ScmRights(&raw)];
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+    Ok(sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(buffer)], &rights, flags, None)?)
 }
 
 fn broken(what: impl std::fmt::Display) -> io::Error {
@@ -238,7 +270,7 @@ mod tests {
     async fn through(bytes: &[u8], piece: usize, take: usize) -> io::Result<Vec<u8>> {
         let (ours, theirs) = UnixStream::pair()?;
         let (socket, _write) = ours.into_split();
-        let mut read = PeerRead { socket, buf: Vec::new(), given: 0, ready: 0, body_left: 0 };
+        let mut read = PeerRead { socket, buf: Vec::new(), given: 0, ready: 0, body_left: 0, passes_fds: false };
         let sent = bytes.to_vec();
         let sender = tokio::spawn(async move {
             let mut theirs = theirs;

@@ -11,7 +11,9 @@ use zbus::{Message, MessageStream, OwnedObjectPath, Variant};
 
 use super::Shared;
 use super::connection::{MANAGER, MANAGER_PATH, Opened, SYSTEMD, open};
+use super::exec::ExecNews;
 use super::state::{CallError, State};
+use crate::exec::EXEC_PREFIX;
 use crate::{ManagerEvent, news};
 
 /// How many messages are handled before those who wait for news are woken, if messages keep coming.
@@ -173,13 +175,20 @@ fn signal(state: &mut State, header: &Header<'_>, message: &Message) -> zbus::Re
     match (interface.as_str(), member.as_str()) {
         ("org.freedesktop.DBus.Properties", "PropertiesChanged") => {
             // Other units are dropped here, with their bodies unread: most signals are about slices and targets.
-            let Some(name) = state.at_path(&path) else {
+            let name = state.at_path(&path);
+            if name.is_none() && !state.execs.contains_key(&path) {
                 return Ok(Next::Nothing);
-            };
+            }
             let (of, changed, _): (&str, HashMap<&str, Variant<'_>>, Vec<&str>) = body.deserialize()?;
             let text = |key: &str| match changed.get(key) {
                 Some(Variant::Str(text)) => Some(text.as_str()),
                 _ => None,
+            };
+            let Some(name) = name else {
+                let number = |key: &str| changed.get(key).and_then(|value| i32::try_from(value).ok());
+                let (kind, number) = (number("ExecMainCode"), number("ExecMainStatus"));
+                state.exec_told(&path, &ExecNews { active: text("ActiveState"), kind, number, result: text("Result") });
+                return Ok(Next::Nothing);
             };
             if of == "org.freedesktop.systemd1.Unit" {
                 state.properties(&name, text("ActiveState"), text("SubState"), None);
@@ -197,7 +206,11 @@ fn signal(state: &mut State, header: &Header<'_>, message: &Message) -> zbus::Re
             state.unit_removed(name);
         }
         (MANAGER, "JobRemoved") => {
-            let (_, job, _, result): (u32, OwnedObjectPath, &str, &str) = body.deserialize()?;
+            let (_, job, unit, result): (u32, OwnedObjectPath, &str, &str) = body.deserialize()?;
+            if result == "done" && unit.starts_with(EXEC_PREFIX) {
+                // Not where the end of the job is waited for: the command may have ended by then.
+                state.exec_started(unit);
+            }
             state.job_ended(job.as_str(), result);
         }
         (MANAGER, "Reloading") => {

@@ -7,6 +7,7 @@ use fleet_core::unit::UnitName;
 use tokio::sync::oneshot;
 use zbus::{Connection, Message, OwnedObjectPath};
 
+use super::exec::Begun;
 use super::path::{result_interface, unit_path};
 use crate::news::News;
 use crate::{ManagerEvent, UnitStatus};
@@ -56,6 +57,8 @@ pub(super) struct State {
     /// systemd reads its files anew: until it is done, units seem to go and come.
     reloading: bool,
     news: News,
+    /// The commands that were begun on this connection, by object path.
+    pub(super) execs: HashMap<String, Begun>,
 }
 
 /// Whether there is a connection.
@@ -122,6 +125,7 @@ impl State {
             handler(self, Err(&error));
         }
         self.jobs.clear();
+        self.execs.clear();
         self.early.clear();
         self.in_memory.clear();
         self.memory_is_known = false;
@@ -192,6 +196,7 @@ impl State {
         if self.reloading {
             return;
         }
+        self.exec_ended(&unit_path(name));
         if let Some(unit_name) = self.paths.get(&unit_path(name)).cloned() {
             self.change(&unit_name, |status| {
                 status.active = "inactive".to_owned();

@@ -66,7 +66,7 @@ pub(super) struct Command {
 
 impl Command {
     /// `sleep N`, `true` and `false` do what they do; every other program runs until it is stopped.
-    fn new(line: &str) -> Command {
+    pub(super) fn new(line: &str) -> Command {
         let (ignore_failure, line) = match line.strip_prefix('-') {
             Some(rest) => (true, rest),
             None => (false, line),

@@ -5,13 +5,14 @@
 //! others (`Requires=`, `BindsTo=`, `Wants=`), are canceled by opposite ones, time out (`JobTimeoutSec=`) or fail with what they
 //! need; stops that spread (`Requires=`, `BindsTo=`, `PartOf=`); services of the types `simple`, `oneshot` and `notify` (other types
 //! count as `simple`) with their timeouts, `ExecStop=`, `RemainAfterExit=`, `Restart=` and the start limit; the programs `sleep`,
-//! `true` and `false` (any other runs until it is stopped); time.
+//! `true` and `false` (any other runs until it is stopped), also as commands beside a unit, which print nothing and read nothing; time.
 //! **Not modeled**: other settings of unit files, and so all that systemd might find bad in them but a missing or a second
 //! `ExecStart=`; what sockets, timers and paths start; drop-ins; units of the machine itself (targets and slices that a file names
 //! are taken for there and up); `Conflicts=`; `ExecStartPre=` and the like.
 //!
 //! Equal calls give equal outcomes: no clock and no randomness, unless the time of tokio is asked for.
 
+mod exec;
 mod file;
 mod model;
 mod transaction;
@@ -28,6 +29,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use crate::exec::{ExecOrder, Execution};
 use crate::news::{self, News};
 use crate::{
     EVENTS_QUEUED, JobResult, Look, ManagerError, ManagerEvent, NOT_AT_REST, Receipt, UnitManager, UnitStatus, Verb,
@@ -103,7 +105,10 @@ impl FakeMachine {
     #[must_use]
     pub fn manager(&self) -> FakeManager {
         let desk = Arc::new(Desk::default());
-        self.lock().desks.push(Arc::downgrade(&desk));
+        self.change(|state| {
+            state.desks.push(Arc::downgrade(&desk));
+            state.model.stop_left_execs();
+        });
         let (told, events) = mpsc::channel(EVENTS_QUEUED);
         let (machine, from) = (self.clone(), Arc::clone(&desk));
         let telling = tokio::spawn(async move {
@@ -446,6 +451,13 @@ impl UnitManager for FakeManager {
                 reason: "the connection was lost meanwhile".to_owned(),
             }),
         }
+    }
+
+    async fn exec(&self, order: ExecOrder) -> Result<Execution, ManagerError> {
+        self.machine.change(|state| {
+            state.connected()?;
+            state.model.exec(order)
+        })
     }
 
     async fn invocation(&self, name: &UnitName) -> Result<String, ManagerError> {

@@ -6,6 +6,7 @@ use fleet_core::unit::{Form, UnitName};
 use tokio::sync::oneshot;
 
 use super::Script;
+use super::exec::Running;
 use super::file::{Kind, Restart, Service, UnitFile};
 use super::unit::{Content, Due, Phase, Process, Unit};
 use crate::{UnitStatus, Verb};
@@ -34,6 +35,8 @@ pub(super) struct Model {
     pub(super) units: BTreeMap<UnitName, Unit>,
     /// Units whose state changed since this was last taken.
     pub(super) changed: BTreeSet<UnitName>,
+    /// Commands that run beside units.
+    pub(super) execs: BTreeMap<UnitName, Running>,
     pub(super) last_job: u64,
     pub(super) last_process: u64,
 }
@@ -44,6 +47,9 @@ impl Model {
         if name.form() == Form::Template {
             let message = format!("Unit name {name} is missing the instance name.");
             return Err(Refusal { name: "org.freedesktop.DBus.Error.InvalidArgs", message });
+        }
+        if let Some(stopped) = self.stop_exec(name) {
+            return stopped;
         }
         let mut jobs = BTreeMap::new();
         let planned = match verb {
@@ -60,6 +66,9 @@ impl Model {
         let (tell, told) = oneshot::channel();
         // In the order of names, so that it is always the same where no `After=` asks for one.
         for (unit, verb) in jobs {
+            if verb == Verb::Stop {
+                self.stop_execs_beside(&unit);
+            }
             self.install(&unit, verb);
         }
         if let Some(job) = self.units.get_mut(name).and_then(|unit| unit.job.as_mut()) {
@@ -284,13 +293,14 @@ impl Model {
 
     /// When something happens by itself next.
     pub(super) fn next_ms(&self) -> Option<u64> {
-        self.units.values().filter_map(Unit::next_ms).min()
+        self.units.values().filter_map(Unit::next_ms).chain(self.next_exec_ms()).min()
     }
 
     /// Lets time pass.
     pub(super) fn advance_to(&mut self, to_ms: u64) {
         while let Some(at) = self.next_ms().filter(|&at| at <= to_ms) {
             self.now_ms = self.now_ms.max(at);
+            self.end_execs();
             let next = self.units.iter().find(|(_, unit)| unit.next_ms() == Some(at)).map(|(name, _)| name.clone());
             if let Some(name) = next {
                 self.happen(&name, at);
@@ -422,6 +432,8 @@ impl Model {
         for job in self.units.values_mut().filter_map(|unit| unit.job.as_mut()) {
             job.waiting.clear();
         }
+        // The next connection stops them first of all.
+        self.execs.clear();
     }
 
     /// Power off and on: nothing runs, and `/run` is empty.
@@ -440,7 +452,7 @@ impl Model {
     }
 
     /// The file of a unit, or of its template.
-    fn text(&self, name: &UnitName) -> Option<&String> {
+    pub(super) fn text(&self, name: &UnitName) -> Option<&String> {
         self.texts.get(name).or_else(|| self.texts.get(&name.template()?))
     }
 

@@ -1,5 +1,6 @@
 //! One suite for both unit managers: each scenario runs against the fake and against a real user manager of systemd.
 
+mod commands;
 mod fake;
 mod real;
 mod scenarios;
@@ -48,6 +49,9 @@ suite!(
         reload_by_hand_loses_nothing,
         power_loss_is_told_and_survived,
         systemd_that_executes_itself_anew_is_found_again,
+        command_beside_a_unit_ends_with_its_exit_code,
+        command_is_stopped_by_its_name,
+        command_ends_unknown_when_systemd_is_lost,
     ]
 );
 
@@ -84,4 +88,11 @@ on_both! {
     instance_may_come_from_a_template_file,
     systemd_that_executes_itself_anew_is_found_again,
     fleets_own_unit_is_told_and_not_shown,
+    command_beside_a_unit_ends_with_its_exit_code,
+    command_is_stopped_by_its_name,
+    command_over_its_limit_is_stopped,
+    command_stops_with_its_unit,
+    command_needs_a_service_that_is_loaded,
+    command_that_nobody_waits_for_is_stopped,
+    command_ends_unknown_when_systemd_is_lost,
 }

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use fleet_systemd::{JobResult, ManagerError, ManagerEvent, Verb};
+use fleet_systemd::{JobResult, ManagerError, ManagerEvent, NO_SUCH_UNIT, Verb};
 use futures_util::future::join_all;
 
+pub use crate::commands::*;
 use crate::world::*;
-
-const NO_SUCH_UNIT: &str = "org.freedesktop.systemd1.NoSuchUnit";
 
 pub async fn new_file_starts_without_a_reload(world: &dyn World) {
     let manager = world.manager().await;
