@@ -54,7 +54,7 @@ impl Presence {
         boot_clock: BootClock,
         store: Arc<dyn Store>,
     ) -> Presence {
-        let entrance = Entrance { machine, record, ttl, boot_clock, store };
+        let mut entrance = Entrance { machine, record, ttl, boot_clock, store };
         let (held, until) = entrance.take().await;
         Presence { entrance, held: watch::Sender::new(held), until: watch::Sender::new(Some(until)) }
     }
@@ -115,6 +115,8 @@ impl Presence {
                     tracing::warn!(machine = %entrance.machine, "the machine's lease had run out; announcing it anew");
                     until.send_replace(None);
                     let (seated, anew) = entrance.take().await;
+                    // With all that is to be told by now.
+                    told = true;
                     held.send_replace(seated);
                     until.send_replace(Some(anew));
                 }
@@ -137,7 +139,7 @@ async fn changed(record: &mut watch::Receiver<MachineRecord>) {
 
 impl Entrance {
     /// Becomes present, however long that takes.
-    async fn take(&self) -> (Seat, Until) {
+    async fn take(&mut self) -> (Seat, Until) {
         let mut backoff = Backoff::default();
         loop {
             match self.try_take().await {
@@ -157,7 +159,7 @@ impl Entrance {
         }
     }
 
-    async fn try_take(&self) -> Result<(Seat, Until), Out> {
+    async fn try_take(&mut self) -> Result<(Seat, Until), Out> {
         let failed = |err: StoreError| Out::Failed(err.to_string());
         let seen = self.seen().await?;
         let at = (self.boot_clock)().plus(self.ttl);
@@ -172,7 +174,7 @@ impl Entrance {
     }
 
     /// Changes what is told of the machine, on the lease that it has; the revision of its record then.
-    async fn tell(&self, lease: LeaseId) -> Result<Revision, Out> {
+    async fn tell(&mut self, lease: LeaseId) -> Result<Revision, Out> {
         let seen = self.seen().await?;
         match self.announce(lease, seen).await? {
             TxnOutcome::Committed(record) => Ok(record),
@@ -224,8 +226,9 @@ impl Entrance {
         }
     }
 
-    async fn announce(&self, lease: LeaseId, seen: Option<Revision>) -> Result<TxnOutcome, Out> {
-        let record = self.record.borrow().clone();
+    async fn announce(&mut self, lease: LeaseId, seen: Option<Revision>) -> Result<TxnOutcome, Out> {
+        // What is told now is no news any more.
+        let record = self.record.borrow_and_update().clone();
         let txn = ops::announce(&self.machine, &record, lease, seen).map_err(|err| Out::Failed(err.to_string()))?;
         self.store.commit(&txn).await.map_err(|err| Out::Failed(err.to_string()))
     }
@@ -274,4 +277,38 @@ impl Entrance {
 
 fn or_unknown(address: &str) -> &str {
     if address.is_empty() { "an unknown address" } else { address }
+}
+
+#[cfg(test)]
+mod tests {
+    use fleet_store::mem::Mem;
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::guard::BootTime;
+
+    const TTL: Duration = Duration::from_secs(9);
+
+    /// Found by the simulator: the record was written a second time, long after everything was at rest.
+    #[tokio::test(start_paused = true)]
+    async fn what_changed_while_there_was_no_lease_is_told_once() {
+        let store = Arc::new(Mem::default());
+        let machine: MachineId = "m1".parse().expect("an ID");
+        let (record, told) = watch::channel(MachineRecord { boot_id: "b1".to_owned(), ..MachineRecord::default() });
+        let clock: BootClock = || BootTime(clock::now().0);
+        let presence = Presence::announce(machine.clone(), told, TTL, clock, store.clone()).await;
+        let Seat { lease, record: first } = *presence.seat().borrow();
+        let mut news = store.watch(&Key::Machine(machine).one(), Revision(first.0 + 1)).await.expect("a watch");
+        tokio::spawn(async move { presence.keep(&Departure::default()).await });
+        store.revoke(lease).await.expect("it is there");
+        record.send_modify(|record| record.public_ip = "192.0.2.7".to_owned());
+        let mut addresses = Vec::new();
+        while let Ok(batch) = timeout(TTL * 3, news.next()).await {
+            addresses.extend(batch.expect("a batch").changes.iter().map(|change| match change {
+                Change::Put(kv) => MachineRecord::decode(&kv.value).expect("a record").public_ip,
+                Change::Delete { .. } => "gone".to_owned(),
+            }));
+        }
+        assert_eq!(addresses, ["gone", "192.0.2.7"]);
+    }
 }
