@@ -12,6 +12,12 @@ use crate::observe::{Exchange, Observer};
 use crate::tls::{Tls, TlsError, TlsFiles, TlsTrouble};
 use crate::{backup, v2};
 
+/// When the kernel asks the other end of a silent TCP connection whether it is there, and how often until the connection is dead: after
+/// half a minute in all. Linux without being told: after two hours.
+const KEEPALIVE: Duration = Duration::from_secs(15);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+const KEEPALIVE_RETRIES: u32 = 3;
+
 /// Where a fleet API is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Endpoint {
@@ -109,6 +115,13 @@ pub enum ClientError {
         #[source]
         err: reqwest::Error,
     },
+    /// A stream in which something comes every [`v2::HEARTBEAT_S`] was silent for [`v2::SILENCE_LIMIT_S`]: the connection is dead,
+    /// although nobody has ended it.
+    #[error("nothing came from fleetd at {endpoint} for {} s", v2::SILENCE_LIMIT_S)]
+    Silent {
+        /// Where.
+        endpoint: Endpoint,
+    },
     /// The daemon refused or failed, and says why.
     #[error("{_0}")]
     Problem(Box<v2::Problem>),
@@ -157,6 +170,9 @@ pub type WatchStream = BoxStream<'static, Result<v2::WatchEvent, ClientError>>;
 
 /// Pieces of text, as they come.
 pub type TextStream = BoxStream<'static, Result<Vec<u8>, ClientError>>;
+
+/// Pieces of a body in which something has to come now and then.
+pub(crate) type Pieces = BoxStream<'static, Result<bytes::Bytes, ClientError>>;
 
 /// The header that tells a request which comes again from a new one.
 pub(crate) const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
@@ -278,8 +294,7 @@ impl Client {
     /// As [`ClientError`] says, also in the stream.
     pub async fn watch(&self, request: &v2::WatchRequest) -> Result<WatchStream, ClientError> {
         let response = self.send(self.http.post(self.url(&["watch"])).json(request)).await?;
-        let endpoint = self.endpoint.clone();
-        let lines = Lines { bytes: response.bytes_stream().boxed(), buffer: Vec::new(), endpoint };
+        let lines = Lines { bytes: self.living(response), buffer: Vec::new(), endpoint: self.endpoint.clone() };
         Ok(futures_util::stream::try_unfold(lines, |mut lines| async move {
             Ok(lines.next().await?.map(|event| (event, lines)))
         })
@@ -294,12 +309,15 @@ impl Client {
         self.call(self.http.get(self.url(&["units", name, "status"])).query(query)).await
     }
 
-    /// A unit's journal.
+    /// A unit's journal. With [`v2::JournalQuery::heartbeat`] a stream that falls silent ends with [`ClientError::Silent`].
     ///
     /// # Errors
     /// A unit that is on no machine is a `no-machine`; one that is on several, without `machine`, a `bad-request`.
     pub async fn journal(&self, name: &str, query: &v2::JournalQuery) -> Result<TextStream, ClientError> {
         let response = self.send(self.http.get(self.url(&["units", name, "journal"])).query(query)).await?;
+        if query.follow && query.heartbeat {
+            return Ok(self.living(response).map(|piece| piece.map(|bytes| bytes.to_vec())).boxed());
+        }
         Ok(self.pieces(response))
     }
 
@@ -384,6 +402,11 @@ impl Client {
         let response = self.send(self.http.post(self.url(&["restore"])).query(&query).body(text)).await?;
         let body = response.bytes().await.map_err(|err| self.unreachable(err))?;
         serde_json::from_slice(&body).map_err(|err| self.garbled(&err))
+    }
+
+    /// A body in which something comes every [`v2::HEARTBEAT_S`]; an error ends it.
+    pub(crate) fn living(&self, response: reqwest::Response) -> Pieces {
+        limited(response.bytes_stream().boxed(), self.endpoint.clone())
     }
 
     fn pieces(&self, response: reqwest::Response) -> TextStream {
@@ -508,6 +531,11 @@ impl ClientBuilder {
             Endpoint::Unix(path) => ("http://fleet".to_owned(), Some(path)),
             Endpoint::Http(url) => (url.clone(), None),
         };
+        // Also where nothing comes that is waited for, as in the journal of who wants no heartbeat.
+        builder = builder
+            .tcp_keepalive(KEEPALIVE)
+            .tcp_keepalive_interval(KEEPALIVE_INTERVAL)
+            .tcp_keepalive_retries(KEEPALIVE_RETRIES);
         if let Some(socket) = socket.as_ref().or(own_socket) {
             builder = builder.unix_socket(socket.as_path());
         }
@@ -516,9 +544,25 @@ impl ClientBuilder {
     }
 }
 
+/// Ends a body with an error when it was silent for [`v2::SILENCE_LIMIT_S`].
+fn limited(bytes: BoxStream<'static, Result<bytes::Bytes, reqwest::Error>>, endpoint: Endpoint) -> Pieces {
+    let limit = Duration::from_secs(v2::SILENCE_LIMIT_S);
+    let begin = Some((bytes, endpoint));
+    let pieces = futures_util::stream::unfold(begin, move |going_on| async move {
+        let (mut bytes, endpoint) = going_on?;
+        match tokio::time::timeout(limit, bytes.next()).await {
+            Ok(Some(Ok(piece))) => Some((Ok(piece), Some((bytes, endpoint)))),
+            Ok(Some(Err(err))) => Some((Err(ClientError::Unreachable { endpoint, err }), None)),
+            Ok(None) => None,
+            Err(_) => Some((Err(ClientError::Silent { endpoint }), None)),
+        }
+    });
+    pieces.boxed()
+}
+
 /// Cuts a body into lines and reads each.
 struct Lines {
-    bytes: BoxStream<'static, Result<bytes::Bytes, reqwest::Error>>,
+    bytes: Pieces,
     buffer: Vec<u8>,
     endpoint: Endpoint,
 }
@@ -537,9 +581,7 @@ impl Lines {
             }
             match self.bytes.next().await {
                 Some(Ok(bytes)) => self.buffer.extend_from_slice(&bytes),
-                Some(Err(err)) => {
-                    return Err(ClientError::Unreachable { endpoint: self.endpoint.clone(), err });
-                }
+                Some(Err(err)) => return Err(err),
                 None if self.buffer.is_empty() => return Ok(None),
                 None => return Err(self.garbled(&"the last line is cut off")),
             }
@@ -548,5 +590,28 @@ impl Lines {
 
     fn garbled(&self, reason: &dyn std::fmt::Display) -> ClientError {
         ClientError::Garbled { endpoint: self.endpoint.clone(), reason: reason.to_string() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_that_falls_silent_ends_with_an_error() {
+        let endpoint = Endpoint::Unix("/run/fleet.sock".into());
+        let pauses = [0, 1, v2::SILENCE_LIMIT_S - 1, v2::SILENCE_LIMIT_S - 1, v2::SILENCE_LIMIT_S + 1, 0];
+        let bytes = stream::iter(pauses).then(|pause| async move {
+            tokio::time::sleep(Duration::from_secs(pause)).await;
+            Ok(bytes::Bytes::from_static(b"x"))
+        });
+        let heard: Vec<String> = limited(bytes.boxed(), endpoint)
+            .map(|piece| piece.map_or_else(|err| err.to_string(), |piece| format!("{} byte", piece.len())))
+            .collect()
+            .await;
+        let silent = "nothing came from fleetd at unix:///run/fleet.sock for 15 s";
+        assert_eq!(heard, ["1 byte", "1 byte", "1 byte", "1 byte", silent], "and nothing after that");
     }
 }

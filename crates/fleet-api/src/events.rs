@@ -3,6 +3,7 @@
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
 
+use crate::client::Pieces;
 use crate::{Client, ClientError, Endpoint, v2};
 
 /// Longest line of a stream of events that is accepted, in bytes. An event is about one unit on one machine.
@@ -29,7 +30,7 @@ impl Client {
     /// revision of the last event: nothing is missed, or the first event says so ([`v2::EventKind::Reset`]).
     ///
     /// # Errors
-    /// `too-many` if so many streams are open that this one is not; a malformed glob is a `bad-request`; also in the stream.
+    /// [`ClientError::Silent`] in a stream whose connection is dead; `too-many` if so many streams are open that this one is not; a malformed glob is a `bad-request`; also in the stream.
     pub async fn events(&self, filter: &EventFilter) -> Result<EventStream, ClientError> {
         let mut query: Vec<(&str, String)> = Vec::new();
         query.extend(filter.kinds.iter().map(|kind| ("kind", kind.as_str().to_owned())));
@@ -37,8 +38,7 @@ impl Client {
         query.extend(filter.machines.iter().map(|id| ("machine", id.clone())));
         query.extend(filter.after.map(|after| ("after", after.to_string())));
         let response = self.send(self.http.get(self.url(&["events"])).query(&query)).await?;
-        let reader =
-            Reader { bytes: response.bytes_stream().boxed(), text: Vec::new(), endpoint: self.endpoint().clone() };
+        let reader = Reader { bytes: self.living(response), text: Vec::new(), endpoint: self.endpoint().clone() };
         let events =
             stream::try_unfold(
                 reader,
@@ -50,7 +50,7 @@ impl Client {
 
 /// Cuts a body into events. Of server-sent events it needs no more than fleet sends: one line of data for each.
 struct Reader {
-    bytes: BoxStream<'static, Result<bytes::Bytes, reqwest::Error>>,
+    bytes: Pieces,
     text: Vec<u8>,
     endpoint: Endpoint,
 }
@@ -70,7 +70,7 @@ impl Reader {
             }
             match self.bytes.next().await {
                 Some(Ok(bytes)) => self.text.extend_from_slice(&bytes),
-                Some(Err(err)) => return Err(ClientError::Unreachable { endpoint: self.endpoint.clone(), err }),
+                Some(Err(err)) => return Err(err),
                 None => return Ok(None),
             }
         }

@@ -351,12 +351,14 @@ pub struct WatchRequest {
 }
 
 /// One line of the answer to `POST /watch`: first one for each unit as it is, then one line for each change, as long as the
-/// client listens. Several changes in short order may come as one.
+/// client listens. Several changes in short order may come as one. While nothing changes, a line without a name comes every
+/// 5 s ([`HEARTBEAT_S`]).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct WatchEvent {
     /// The store's revision that this shows.
     pub revision: u64,
-    /// The unit's name; empty on the one line that says that all units have been shown once.
+    /// The unit's name; empty on the line that says that all units have been shown once, and on those that only show that the
+    /// connection lives.
     pub name: String,
     /// The unit, or nothing if it does not exist.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -409,9 +411,16 @@ pub struct JournalQuery {
     /// Only lines of this time or earlier.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<String>,
+    /// Only lines since the unit was placed on the machine: what it said there in former times is left out. Not with `since`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub since_placed: bool,
     /// The time zone of times that are read and printed, as the tz database names it. Default: the machine's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zone: Option<String>,
+    /// An empty line, always between two lines, when nothing came for 5 s ([`HEARTBEAT_S`]): a reader that hears nothing for 15 s
+    /// ([`SILENCE_LIMIT_S`]) knows that the connection is dead. Only with `follow`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub heartbeat: bool,
     /// Another fleetd asks: what is not on a machine of the one that is asked is not sent on.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub forwarded: bool,
@@ -428,6 +437,14 @@ pub struct StatusQuery {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub forwarded: bool,
 }
+
+/// How long a stream is silent at most, in seconds: then something comes that says nothing but that the connection lives. The streams
+/// are `GET /events`, `POST /watch`, and a followed journal with `heartbeat`. Proxies close what is silent for a minute.
+pub const HEARTBEAT_S: u64 = 5;
+
+/// How long a reader of such a stream waits until it takes the connection for dead, in seconds: a network that drops packets
+/// silently ends no connection. Three heartbeats, so that a daemon or a network that is slow for a while is not lost.
+pub const SILENCE_LIMIT_S: u64 = 3 * HEARTBEAT_S;
 
 /// Most lines of a journal in one answer that does not follow.
 pub const JOURNAL_LINES_MAX: u32 = 100_000;

@@ -2,8 +2,9 @@
 //!
 //! Their words are passed on as they are: nobody tells a unit's state better than systemd, and people know how to read it.
 
+use std::path::PathBuf;
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fleet_core::unit::UnitName;
 use tokio::io::AsyncReadExt as _;
@@ -29,6 +30,12 @@ pub enum HostError {
     },
     #[error("{reason}")]
     Refused { reason: String },
+    #[error("cannot read since when {name} is here")]
+    Receipt {
+        name: UnitName,
+        #[source]
+        err: std::io::Error,
+    },
     #[error("`{program}` gave no answer within {} s", TOOL_TIMEOUT.as_secs())]
     Timeout { program: String },
 }
@@ -38,6 +45,7 @@ pub enum HostError {
 pub struct Host {
     enter: Vec<String>,
     user: bool,
+    units_directory: PathBuf,
 }
 
 /// One run of a unit, as the journal can be asked for it.
@@ -51,13 +59,15 @@ enum Run {
 impl Host {
     /// The tools of a machine.
     pub fn new(machine: &MachineConfig) -> Host {
-        Host { enter: machine.enter.clone(), user: machine.user }
+        let MachineConfig { enter, user, units_directory, .. } = machine;
+        Host { enter: enter.clone(), user: *user, units_directory: units_directory.clone() }
     }
 
     /// The tools of the system, each called by way of these words.
     #[cfg(test)]
     pub fn through(words: &[&str]) -> Host {
-        Host { enter: words.iter().map(|&word| word.to_owned()).collect(), user: false }
+        let enter = words.iter().map(|&word| word.to_owned()).collect();
+        Host { enter, user: false, units_directory: PathBuf::from("/nonexistent") }
     }
 
     /// What `systemctl status` prints, and its exit code (3: not running, 4: no such unit).
@@ -69,9 +79,17 @@ impl Host {
     }
 
     /// Starts `journalctl`; its output is the answer. It ends when the child is dropped.
+    ///
+    /// # Errors
+    /// [`HostError::Refused`] for a time that journalctl does not understand.
     pub async fn journal(&self, name: &UnitName, request: &JournalRequest) -> Result<Child, HostError> {
+        self.check_times(request).await?;
         let mut command = self.journalctl(request);
         command.args(request.arguments());
+        if request.since_placed {
+            let since = self.placed_at(name).await?.as_micros();
+            command.arg(format!("--since=@{}.{:06}", since / 1_000_000, since % 1_000_000));
+        }
         let run = if request.this_run { self.this_run(name).await? } else { None };
         match run {
             // The unit's own lines, and what the manager says of this run.
@@ -89,7 +107,7 @@ impl Host {
     ///
     /// # Errors
     /// [`HostError::Refused`] with its words.
-    pub async fn check_times(&self, request: &JournalRequest) -> Result<(), HostError> {
+    async fn check_times(&self, request: &JournalRequest) -> Result<(), HostError> {
         let times = request.times();
         if times.is_empty() {
             return Ok(());
@@ -115,6 +133,17 @@ impl Host {
             command.env("TZ", zone);
         }
         command
+    }
+
+    /// When the unit was placed here, since the epoch. Now, if its order was not begun yet: then all that it says comes later.
+    async fn placed_at(&self, name: &UnitName) -> Result<Duration, HostError> {
+        // The journal's times are those of the machine's clock. Asked for first: what the unit says from now on is behind it.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let (folder, unit) = (self.units_directory.clone(), name.clone());
+        let read = tokio::task::spawn_blocking(move || fleet_systemd::dbus::placed_at(&folder, &unit)).await;
+        let failed = |err| HostError::Receipt { name: name.clone(), err };
+        let placed_at = read.map_err(|err| failed(std::io::Error::other(err)))?.map_err(failed)?;
+        Ok(placed_at.unwrap_or(now))
     }
 
     /// How the journal tells the unit's present or last run, after journald has written what it holds of it.

@@ -49,6 +49,10 @@ pub struct JournalRequest {
     pub since: Option<String>,
     /// Only lines of this time or earlier.
     pub until: Option<String>,
+    /// Only lines since the unit was placed on the machine.
+    pub since_placed: bool,
+    /// Empty lines where nothing else comes.
+    pub heartbeat: bool,
     /// The time zone of times that are read and printed, as the tz database names it.
     pub zone: Option<String>,
 }
@@ -89,7 +93,10 @@ impl JournalRequest {
         if let Some(given) = query.zone.as_deref().filter(|given| !is_zone(given)) {
             return Err(format!("`zone` is no name of a time zone: `{given}`"));
         }
-        let bounded = query.since.is_some() || query.until.is_some() || query.after.is_some();
+        if query.since_placed && query.since.is_some() {
+            return Err("`since` and `since_placed` are two begins: give one of them".to_owned());
+        }
+        let bounded = query.since_placed || query.since.is_some() || query.until.is_some() || query.after.is_some();
         Ok(JournalRequest {
             lines: query.lines.or((!bounded).then_some(LINES)),
             follow: query.follow,
@@ -98,11 +105,13 @@ impl JournalRequest {
             after: query.after.clone(),
             since: query.since.clone(),
             until: query.until.clone(),
+            since_placed: query.since_placed,
+            heartbeat: query.follow && query.heartbeat,
             zone: query.zone.clone(),
         })
     }
 
-    /// Arguments of journalctl, all but the unit.
+    /// Arguments of journalctl, all but the unit and when that was placed.
     pub fn arguments(&self) -> Vec<String> {
         let lines = self.lines.map_or_else(|| "all".to_owned(), |lines| lines.to_string());
         let mut arguments = vec![
@@ -155,6 +164,11 @@ mod tests {
         check(
             &v2::JournalQuery { after: text("s=0f;i=1;b=a-b;x=9"), ..query() },
             "--no-pager --quiet --output=short --lines=all --after-cursor=s=0f;i=1;b=a-b;x=9",
+        );
+        check(&v2::JournalQuery { since_placed: true, ..query() }, "--no-pager --quiet --output=short --lines=all");
+        check(
+            &v2::JournalQuery { since_placed: true, since: text("-1h"), ..query() },
+            "`since` and `since_placed` are two begins: give one of them",
         );
         check(&v2::JournalQuery { lines: Some(100_001), ..query() }, "100001 lines are over the limit of 100000");
         check(&v2::JournalQuery { since: text(""), ..query() }, "`since` is no time of at most 128 bytes: ``");

@@ -16,6 +16,8 @@ mod daemon;
 mod desk;
 mod examples;
 mod fleetctl;
+mod followed;
+mod following;
 mod golden;
 mod guarded;
 mod journals;

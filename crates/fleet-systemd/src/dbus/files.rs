@@ -6,7 +6,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use fleet_core::model::{Generation, TargetState};
 use fleet_core::unit::{GUARD_UNIT, UnitName};
@@ -46,6 +46,24 @@ struct ReceiptFile {
     reached: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     guard: Option<String>,
+    /// When the first receipt of this placement was written, in microseconds since the epoch. Receipts of fleetd before this was told
+    /// have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    placed_us: Option<u64>,
+}
+
+/// When the unit was placed on the machine whose files are in `units_directory`, as the time since the epoch: before its first start,
+/// and after it was gone from there the last time. `None` if it has no receipt, or one that does not tell.
+///
+/// # Errors
+/// A receipt that is there and cannot be read.
+pub fn placed_at(units_directory: &Path, name: &UnitName) -> io::Result<Option<Duration>> {
+    let text = match fs::read(units_directory.join(RECEIPTS).join(name.as_str())) {
+        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(None),
+        read => read?,
+    };
+    let file: ReceiptFile = serde_json::from_slice(&text)?;
+    Ok(file.placed_us.map(Duration::from_micros))
 }
 
 /// The two directories, with the work that is done in them.
@@ -154,6 +172,8 @@ impl Files {
 
     pub(super) fn write_receipt(&self, name: &UnitName, receipt: &Receipt) -> Result<(), ManagerError> {
         let path = self.receipt(name);
+        let there = fs::read(&path).ok();
+        let known: Option<ReceiptFile> = there.as_deref().and_then(|text| serde_json::from_slice(text).ok());
         let file = ReceiptFile {
             version: RECEIPT_VERSION,
             hash: receipt.hash.to_string(),
@@ -161,9 +181,10 @@ impl Files {
             restarts: receipt.restarts,
             reached: receipt.reached.to_string(),
             guard: receipt.guard.clone(),
+            placed_us: known.map_or_else(now_us, |known| known.placed_us),
         };
         let text = serde_json::to_vec(&file).map_err(|err| failed("write", &path, &io::Error::other(err)))?;
-        if fs::read(&path).is_ok_and(|there| there == text) {
+        if there.is_some_and(|there| there == text) {
             return Ok(());
         }
         replace(&path, &text, ChangeTime::AsItComes)
@@ -298,6 +319,12 @@ fn names_in(dir: &Path) -> Result<Vec<String>, ManagerError> {
     read().map_err(|err| failed("read", dir, &err))
 }
 
+/// `None` on a machine whose clock is before 1970: it has no time yet.
+fn now_us() -> Option<u64> {
+    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    u64::try_from(since_epoch.as_micros()).ok()
+}
+
 /// Takes "was not there" for done.
 fn gone(removed: io::Result<()>) -> io::Result<()> {
     match removed {
@@ -414,9 +441,39 @@ mod tests {
         let text = fs::read_to_string(dirs.units_directory.join(".receipts/a.service")).expect("there");
         let want = concat!(
             r#"{"version":1,"hash":"da39a3ee5e6b4b0d3255bfef95601890afd80709","#,
-            r#""generation":18446744073709551615,"restarts":2,"reached":"loaded","guard":"2f1c"}"#
+            r#""generation":18446744073709551615,"restarts":2,"reached":"loaded","guard":"2f1c","placed_us":"#
         );
-        assert_eq!(text, want);
+        let placed_us = text.strip_prefix(want).and_then(|rest| rest.strip_suffix('}'));
+        assert!(placed_us.is_some_and(|us| us.parse::<u64>().is_ok()), "{text}");
+    }
+
+    #[test]
+    fn a_receipt_tells_since_when_the_unit_is_here() {
+        let (_dir, dirs, files) = directories();
+        let (mut file, before) = (file("a.service", "text"), now_us());
+        let at = || placed_at(&dirs.units_directory, &file.name).expect("a receipt");
+        let us = |at: Option<Duration>| at.map(|at| u64::try_from(at.as_micros()).expect("this century"));
+        assert_eq!(at(), None);
+        files.write(&file).expect("written");
+        let placed = us(at());
+        assert!(before <= placed && placed <= now_us(), "{before:?} {placed:?}");
+        // Another order, and another file.
+        file.receipt.restarts += 1;
+        file.text = "other".to_owned();
+        files.write(&file).expect("written");
+        let at = || us(placed_at(&dirs.units_directory, &file.name).expect("a receipt"));
+        assert_eq!(at(), placed);
+        files.remove(&file.name).expect("removed");
+        files.write(&file).expect("written");
+        assert!(placed < at(), "it was away in between");
+        // One that was written before receipts told it: it is not as if the unit came now.
+        let receipt = dirs.units_directory.join(".receipts/a.service");
+        let text = fs::read_to_string(&receipt).expect("there");
+        let (old, _) = text.rsplit_once(",\"placed_us\"").expect("it tells");
+        fs::write(&receipt, format!("{old}}}")).expect("written");
+        file.receipt.restarts += 1;
+        files.write(&file).expect("written");
+        assert_eq!(at(), None);
     }
 
     #[test]

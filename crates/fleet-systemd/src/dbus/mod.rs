@@ -36,7 +36,7 @@ use zbus::{Message, OwnedVariant};
 
 pub use connection::Address;
 use connection::{manager_call, open, property_call};
-pub use files::Dirs;
+pub use files::{Dirs, placed_at};
 use files::{Files, Found};
 use path::{result_interface, unit_path};
 use state::{CallError, Link, Row, State};

@@ -76,7 +76,7 @@ pub struct Journal {
     /// How many of the last lines, or `all` [default: 10; with a time all]
     #[arg(short = 'n', long, value_name = "N", value_parser = Lines::read)]
     pub lines: Option<Lines>,
-    /// Go on with new lines as they come, also when a connection breaks meanwhile
+    /// Go on with new lines as they come, wherever the units go, also when a connection breaks meanwhile
     #[arg(short, long, alias = "f")]
     pub follow: bool,
     /// Only lines of this time or later, in systemd's words: `-1h`, `yesterday`, `18:30`, `2026-11-22 18:30`

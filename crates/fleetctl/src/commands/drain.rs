@@ -12,6 +12,7 @@ use crate::commands::create::rehearse;
 use crate::commands::machine::find;
 use crate::commands::session::Session;
 use crate::commands::waiting::{RECONNECT_PAUSE, RECONNECTS_MAX, Signals};
+use crate::commands::watching;
 use crate::error::{CommandError, Interruption};
 use crate::exit::Exit;
 use crate::render::drain::{Emptying, Standing};
@@ -119,7 +120,7 @@ async fn follow(
 
 async fn open(session: &Session<'_>, revision: u64) -> Result<WatchStream, CommandError> {
     let request = v2::WatchRequest { units: Vec::new(), revision };
-    session.open_stream("follow the units", session.client.watch(&request)).await
+    watching::open(session, &request).await
 }
 
 fn speak(session: &Session<'_>, emptying: &mut Emptying) {

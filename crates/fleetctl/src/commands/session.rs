@@ -90,6 +90,7 @@ impl<'a> Session<'a> {
             },
             ClientError::Setup { .. }
             | ClientError::Tls { .. }
+            | ClientError::Silent { .. }
             | ClientError::Problem(_)
             | ClientError::Refused { .. }
             | ClientError::Garbled { .. } => None,

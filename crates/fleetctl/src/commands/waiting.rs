@@ -10,6 +10,7 @@ use indicatif::ProgressStyle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::commands::session::Session;
+use crate::commands::watching;
 use crate::error::{CommandError, Interruption};
 use crate::exit::Exit;
 use crate::render::progress::{self, QUIET_MS, Spoken};
@@ -140,7 +141,7 @@ impl<F: FnMut(&str, Option<&v2::Unit>) -> Result<(), CommandError>> Waiter<'_, '
     async fn open(&self) -> Result<WatchStream, CommandError> {
         let units = self.pending.keys().cloned().collect();
         let request = v2::WatchRequest { units, revision: self.order.revision };
-        self.session.open_stream("follow the units", self.session.client.watch(&request)).await
+        watching::open(self.session, &request).await
     }
 
     /// Opens a broken watch again. What was asked for is stored, so a daemon that restarts is only waited for.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use fleet_api::v2::EventKind;
 use fleet_api::{EventFilter, WatchStream, v2};
-use futures_util::StreamExt as _;
+use futures_util::{FutureExt as _, Stream, StreamExt as _, stream};
 use serde::Serialize;
 use serde_json::Value;
 use tokio::time::Instant;
@@ -28,13 +28,14 @@ const GONE: &str = "gone";
 /// Shows a list of units, and goes on with what changes. It ends with Ctrl-C, or when nobody reads any more.
 pub async fn units(session: &Session<'_>, args: &TableArgs, table: &impl UnitTable) -> Result<Exit, CommandError> {
     let mut view = View { session, args, shown: None };
-    let mut stream = Some(open(session).await?);
+    let everything = v2::WatchRequest::default();
+    let mut stream = Some(open(session, &everything).await?);
     let mut picture = Picture::default();
     let mut due = None;
     let mut reader_gone = pin!(session.console.reader_gone());
     loop {
         tokio::select! {
-            event = next(&mut stream, session) => match event {
+            event = next(&mut stream, session, &everything) => match event {
                 Some(event) => {
                     picture.take(event);
                     due = due.or_else(|| picture.is_whole().then(|| Instant::now() + GATHER));
@@ -55,12 +56,32 @@ pub async fn units(session: &Session<'_>, args: &TableArgs, table: &impl UnitTab
     }
 }
 
-async fn open(session: &Session<'_>) -> Result<WatchStream, CommandError> {
-    session.open_stream("follow the units", session.client.watch(&v2::WatchRequest::default())).await
+/// Opens a watch of units.
+pub async fn open(session: &Session<'_>, request: &v2::WatchRequest) -> Result<WatchStream, CommandError> {
+    session.open_stream("follow the units", session.client.watch(request)).await
+}
+
+/// The events of a watch that has no end: `None` once each time that it breaks. Then all is told anew, as it is at the revision that was
+/// seen last or a later one.
+pub fn endless<'a, 'b>(
+    session: &'a Session<'b>,
+    request: v2::WatchRequest,
+) -> impl Stream<Item = Option<v2::WatchEvent>> + use<'a, 'b> {
+    let first = async move { (open(session, &request).await.ok(), request) };
+    let next = move |(mut stream, mut request): (Option<WatchStream>, v2::WatchRequest)| async move {
+        let event = next(&mut stream, session, &request).await;
+        request.revision = request.revision.max(event.as_ref().map_or(0, |event| event.revision));
+        Some((event, (stream, request)))
+    };
+    first.into_stream().map(move |begin| stream::unfold(begin, next)).flatten()
 }
 
 /// The next event; `None` once for a stream that broke. A broken one is opened again, however long that takes.
-async fn next(stream: &mut Option<WatchStream>, session: &Session<'_>) -> Option<v2::WatchEvent> {
+async fn next(
+    stream: &mut Option<WatchStream>,
+    session: &Session<'_>,
+    request: &v2::WatchRequest,
+) -> Option<v2::WatchEvent> {
     loop {
         match stream {
             Some(events) => match events.next().await {
@@ -72,7 +93,7 @@ async fn next(stream: &mut Option<WatchStream>, session: &Session<'_>) -> Option
             },
             None => {
                 tokio::time::sleep(RECONNECT_PAUSE).await;
-                *stream = open(session).await.ok();
+                *stream = open(session, request).await.ok();
             }
         }
     }
@@ -176,7 +197,7 @@ pub async fn machines(
 }
 
 /// What is said when the connection breaks.
-const LOST: &str = "lost fleetd; trying to reach it again";
+pub const LOST: &str = "lost fleetd; trying to reach it again";
 
 /// The events after which the list of machines may be another one. Placements are in it as a number.
 const KINDS_OF_MACHINES: [EventKind; 8] = [

@@ -23,6 +23,11 @@ impl<S> Merge<S> {
         Merge { hold_ms, held: BTreeMap::new(), n_taken: 0 }
     }
 
+    /// From now on entries are held back for so long, also those that are here.
+    pub fn hold(&mut self, hold_ms: u64) {
+        self.hold_ms = hold_ms;
+    }
+
     /// Takes an entry that came at `now_ms`, by any clock that only goes forward.
     pub fn take(&mut self, now_ms: u64, source: S, entry: Entry) {
         self.held.insert((entry.at_us, self.n_taken), (now_ms, source, entry));
@@ -77,6 +82,20 @@ mod tests {
         merge.take(1_070, 'b', entry(5));
         assert_eq!(times(merge.rest()), [5, 30]);
         assert_eq!(merge.next_ms(), None);
+    }
+
+    #[test]
+    fn a_second_journal_makes_those_of_the_first_wait() {
+        let mut merge = Merge::new(0);
+        merge.take(5, 'a', entry(20));
+        merge.hold(HOLD_MS);
+        merge.take(6, 'b', entry(10));
+        assert_eq!(times(merge.due(5)), [0; 0]);
+        assert_eq!(times(merge.due(5 + HOLD_MS)), [10, 20]);
+        merge.take(300, 'a', entry(30));
+        merge.hold(0);
+        assert_eq!(merge.next_ms(), Some(300));
+        assert_eq!(times(merge.due(300)), [30]);
     }
 
     #[test]

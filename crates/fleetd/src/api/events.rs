@@ -32,9 +32,8 @@ use crate::view::SharedView;
 /// Most streams of events at a time. Each holds a connection and no more memory than one piece of text.
 const STREAMS_MAX: usize = 1_000;
 
-/// How long a stream is silent at most. Proxies close what is silent for a minute; a reader knows by it that it has missed nothing,
-/// for the id goes with it.
-const HEARTBEAT: Duration = Duration::from_secs(15);
+/// How long a stream is silent at most. A reader also knows by it that it has missed nothing, for the id goes with it.
+const HEARTBEAT: Duration = Duration::from_secs(v2::HEARTBEAT_S);
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 

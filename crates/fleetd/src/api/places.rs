@@ -1,5 +1,6 @@
 //! Where a machine's own tools are asked: on this box, or through the `fleetd` that serves the machine.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use fleet_api::{Client, ClientError, TextStream, v2};
@@ -24,7 +25,8 @@ pub enum Place {
     Nowhere(v2::Problem),
 }
 
-/// The machines of a unit, or the one of them that is `wanted`, and who is asked there. What is `forwarded` goes no further.
+/// The machines of a unit, or the one of them that is `wanted`, and who is asked there: that one also while the unit is being taken away
+/// from it. What is `forwarded` goes no further.
 pub fn of_unit(
     api: &Api,
     name: &str,
@@ -36,7 +38,13 @@ pub fn of_unit(
     if !view.units().contains_key(&name) {
         return Err(unknown_unit(name.as_str()));
     }
-    let placed = view.placed_on(&name).filter(|id| wanted.is_none_or(|wanted| id.is_named_by(wanted)));
+    let here: BTreeSet<&MachineId> = match wanted {
+        None => view.placed_on(&name).collect(),
+        Some(wanted) => {
+            let reporting = view.states_of(&name).map(|(machine, _)| machine);
+            view.placed_on(&name).chain(reporting).filter(|id| id.is_named_by(wanted)).collect()
+        }
+    };
     let place = |id: &MachineId| match (api.hosts.get(id), view.machines().get(id)) {
         (Some(host), _) => Place::Here(host.clone()),
         (None, None) => {
@@ -48,7 +56,7 @@ pub fn of_unit(
         )),
         (None, Some(entry)) => there(id, &entry.record.api, api.tls()),
     };
-    let places: Vec<(MachineId, Place)> = placed.map(|id| (id.clone(), place(id))).collect();
+    let places: Vec<(MachineId, Place)> = here.into_iter().map(|id| (id.clone(), place(id))).collect();
     if places.is_empty() {
         let place = wanted.map_or_else(|| "any machine".to_owned(), |machine| format!("machine {machine}"));
         return Err(problem(Kind::NoMachine, format!("unit {name} is not on {place}")).about(name.as_str()));

@@ -1,5 +1,7 @@
 //! Handlers of `/units/NAME/status` and `/units/NAME/journal`: the words of a machine's own tools.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
@@ -10,6 +12,7 @@ use fleet_core::unit::UnitName;
 use futures_util::future::join_all;
 use futures_util::{Stream, StreamExt as _, stream};
 use tokio::io::AsyncReadExt as _;
+use tokio::process::{Child, ChildStdout};
 use tokio::task::JoinSet;
 
 use super::Api;
@@ -22,6 +25,9 @@ use crate::nudge;
 
 /// What systemctl ends with when nothing is known of a unit.
 const EXIT_UNKNOWN: i32 = 4;
+
+/// How long a followed journal is silent at most, if its reader wants to know that.
+const HEARTBEAT: Duration = Duration::from_secs(v2::HEARTBEAT_S);
 
 /// Bytes that are read from `journalctl` at once.
 const JOURNAL_PIECE: usize = 64 << 10;
@@ -97,10 +103,6 @@ pub async fn journal(
     let text = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];
     let body = match place {
         Place::Here(host) => {
-            host.check_times(&request).await.map_err(|err| match err {
-                HostError::Refused { reason } => bad_request(reason),
-                err => failed(&err),
-            })?;
             Body::from_stream(own_journal(host, &name, &request).await?.take_until(Box::pin(api.ended())))
         }
         Place::There(client) => {
@@ -118,23 +120,58 @@ async fn own_journal(
     name: &UnitName,
     request: &JournalRequest,
 ) -> Result<impl Stream<Item = std::io::Result<Vec<u8>>> + use<>, v2::Problem> {
-    let mut child = host.journal(name, request).await.map_err(|err| failed(&err))?;
+    let mut child = host.journal(name, request).await.map_err(|err| match err {
+        HostError::Refused { reason } => bad_request(reason),
+        err => failed(&err),
+    })?;
     let stdout = child.stdout.take().expect("the journal's stdout is a pipe");
     let mut beside = JoinSet::new();
     if let Some(pid) = child.id().filter(|_| request.follow) {
         beside.spawn(nudge::follower(pid));
     }
-    // The child travels with its output and ends with it: nobody listens, nobody reads. So does what runs beside it.
-    Ok(stream::try_unfold((child, stdout, beside), |(mut child, mut stdout, beside)| async move {
+    let reading = Reading { child, stdout, _beside: beside, heartbeat: request.heartbeat, between_lines: true };
+    Ok(stream::try_unfold(
+        reading,
+        |mut reading| async move { Ok(reading.next().await?.map(|piece| (piece, reading))) },
+    ))
+}
+
+/// A journal that is being read. The child travels with its output and ends with it: nobody listens, nobody reads. So does what runs
+/// beside it.
+struct Reading {
+    child: Child,
+    stdout: ChildStdout,
+    _beside: JoinSet<()>,
+    /// Whether an empty line comes when nothing else does.
+    heartbeat: bool,
+    /// Whether what was read last ended with a line.
+    between_lines: bool,
+}
+
+impl Reading {
+    async fn next(&mut self) -> std::io::Result<Option<Vec<u8>>> {
         let mut piece = vec![0; JOURNAL_PIECE];
-        let len = stdout.read(&mut piece).await?;
+        let len = loop {
+            let limit = if self.heartbeat { HEARTBEAT } else { Duration::MAX };
+            match tokio::time::timeout(limit, self.stdout.read(&mut piece)).await {
+                Ok(len) => break len?,
+                Err(_) if self.between_lines => return Ok(Some(b"\n".to_vec())),
+                // In the middle of a line there is no place for one.
+                Err(_) => (),
+            }
+        };
         piece.truncate(len);
-        if len == 0 {
-            child.wait().await?;
-            return Ok::<_, std::io::Error>(None);
+        match piece.last() {
+            Some(last) => {
+                self.between_lines = *last == b'\n';
+                Ok(Some(piece))
+            }
+            None => {
+                self.child.wait().await?;
+                Ok(None)
+            }
         }
-        Ok(Some((piece, (child, stdout, beside))))
-    }))
+    }
 }
 
 pub(super) fn failed(err: &HostError) -> v2::Problem {

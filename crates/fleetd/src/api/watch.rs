@@ -29,6 +29,9 @@ const REASONS_PAUSE_FACTOR: u32 = 4;
 /// Of so many units the reasons are worked out in one go: changes of the picture wait for that.
 const REASONS_AT_ONCE: usize = 50;
 
+/// How long a watch is silent at most.
+const HEARTBEAT: Duration = Duration::from_secs(v2::HEARTBEAT_S);
+
 /// What one watch follows, and where it is.
 struct Follow {
     listener: Listener,
@@ -83,10 +86,10 @@ impl Follow {
             let view = self.view.clone();
             let view = view.read();
             let names = self.all(&view);
-            let mut lines = lines(&view, names, &mut self.reasons);
-            lines += &line(&v2::WatchEvent { revision: view.revision().0, name: String::new(), unit: None });
-            return lines;
+            return lines(&view, names, &mut self.reasons) + &without_name(&view);
         }
+        // A lot may happen that is not asked for: the time goes on meanwhile.
+        let beat = Instant::now() + HEARTBEAT;
         let Follow { listener, view, names, reasons, .. } = self;
         loop {
             let due = reasons.due;
@@ -102,6 +105,7 @@ impl Follow {
                     lines(view, changed, reasons)
                 }) => lines,
                 () = until(due) => reasons.go(&view.read()),
+                () = tokio::time::sleep_until(beat) => without_name(&view.read()),
             };
             if !lines.is_empty() {
                 return lines;
@@ -223,6 +227,11 @@ fn lines(view: &Picture, names: BTreeSet<UnitName>, reasons: &mut Reasons) -> St
     lines
 }
 
+/// What says that all units were shown, and later that nothing was missed up to this revision.
+fn without_name(view: &Picture) -> String {
+    line(&v2::WatchEvent { revision: view.revision().0, name: String::new(), unit: None })
+}
+
 fn line(event: &v2::WatchEvent) -> String {
     // A wire type of strings and numbers always has a JSON form.
     let mut line = serde_json::to_string(event).unwrap_or_default();
@@ -300,5 +309,23 @@ mod tests {
         let txn = ops::set_target(&view.read(), &a, TargetState::Inactive, Timestamp(0)).expect("it exists");
         commit(&*store, &view, txn).await;
         assert_eq!(piece(&mut stream).await, ["a.service"]);
+    }
+
+    /// Time is the test's.
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_on_which_nothing_happens_tells_that_it_is_there() {
+        let store: Arc<dyn Store> = Arc::new(Mem::default());
+        let view = SharedView::new();
+        let _follower = tokio::spawn(view.clone().follow(Arc::clone(&store), LIMIT));
+        view.reached(Revision(0)).await;
+        create(&*store, &view, "a.service").await;
+        let request = v2::WatchRequest { units: vec!["b.service".to_owned()], revision: 0 };
+        let mut stream = pin!(follow(&view, request).await.expect("a watch"));
+        assert_eq!(piece(&mut stream).await, ["b.service", ""]);
+        let begun = Instant::now();
+        for n in 1..=3 {
+            assert_eq!(piece(&mut stream).await, [""]);
+            assert_eq!(begun.elapsed(), n * HEARTBEAT);
+        }
     }
 }

@@ -1,64 +1,144 @@
-//! The entries of one journal, as they come.
+//! One journal that is followed: from where it was left, also when its connection breaks.
 
-use fleet_api::TextStream;
-use futures_util::StreamExt as _;
+use std::time::Duration;
 
-use super::Place;
-use crate::commands::session::Session;
+use fleet_api::{ClientError, v2};
+use futures_util::stream::{self, Stream};
+
+use super::entries::Entries;
+use super::past::Left;
+use super::{ALWAYS, Reader};
 use crate::error::CommandError;
-use crate::journal::Entry;
+use crate::journal::{Entry, Place};
+use crate::render;
 
-/// Longest line of a journal that is read, in bytes: journald itself cuts fields at 64 MiB, and nobody reads such a line.
-const LINE_MAX: usize = 4 << 20;
+/// How long to wait before a journal that broke off is opened again: at first, and at most, for it doubles each time.
+const PAUSE: Duration = Duration::from_millis(250);
+const PAUSE_MAX: Duration = Duration::from_secs(5);
 
-/// Cuts a journal into entries.
-pub struct Entries<'a, 'b> {
-    session: &'a Session<'b>,
-    place: &'a Place,
-    pieces: TextStream,
-    buffer: Vec<u8>,
-    /// What of `buffer` has no end of line in it.
-    n_searched: usize,
-    /// Whether the line that is being read is too long, so that the rest of it is passed over.
-    is_too_long: bool,
+/// What is heard of one journal.
+pub enum News {
+    Entry(Entry),
+    /// It broke off, or still cannot be read, for this reason.
+    Lost(String),
+    /// It is read again.
+    Back,
+    /// It cannot be read, and trying again is of no use. The last that is heard.
+    Ended(CommandError),
 }
 
-impl<'a, 'b> Entries<'a, 'b> {
-    pub fn new(session: &'a Session<'b>, place: &'a Place, pieces: TextStream) -> Entries<'a, 'b> {
-        Entries { session, place, pieces, buffer: Vec::new(), n_searched: 0, is_too_long: false }
-    }
+/// One journal.
+struct Feed<'a, 'b> {
+    reader: &'a Reader<'a, 'b>,
+    place: Place,
+    left: Left,
+    entries: Option<Entries<'a, 'b>>,
+    pause: Option<Duration>,
+    /// Why it is lost, as was said last.
+    lost: Option<String>,
+}
 
-    /// The next entry; `None` at the end. After an error there is nothing more.
-    pub async fn next(&mut self) -> Option<Result<Entry, CommandError>> {
-        loop {
-            while let Some(line) = self.line() {
-                if let Some(entry) = Entry::read(&line) {
-                    return Some(Ok(entry));
-                }
-            }
-            match self.pieces.next().await? {
-                Ok(piece) => self.buffer.extend(piece),
-                Err(err) => return Some(Err(self.session.api_error(&self.place.doing(), err))),
-            }
-        }
-    }
+/// What is heard of the journal of a place that was left there.
+pub fn feed<'a, 'b: 'a>(
+    reader: &'a Reader<'a, 'b>,
+    place: Place,
+    left: Left,
+) -> impl Stream<Item = News> + use<'a, 'b> {
+    let feed = Feed { reader, place, left, entries: None, pause: None, lost: None };
+    stream::unfold(Some(feed), |feed| async move {
+        let mut feed = feed?;
+        let news = feed.next().await;
+        let goes_on = !matches!(news, News::Ended(_));
+        Some((news, goes_on.then_some(feed)))
+    })
+}
 
-    /// A whole line that has come.
-    fn line(&mut self) -> Option<String> {
+impl<'a, 'b: 'a> Feed<'a, 'b> {
+    async fn next(&mut self) -> News {
         loop {
-            let Some(end) = self.buffer[self.n_searched..].iter().position(|&byte| byte == b'\n') else {
-                self.n_searched = self.buffer.len();
-                if LINE_MAX < self.buffer.len() {
-                    (self.n_searched, self.is_too_long) = (0, true);
-                    self.buffer.clear();
+            let Some(entries) = &mut self.entries else {
+                match self.open().await {
+                    Some(news) => return news,
+                    None => continue,
                 }
-                return None;
             };
-            let line: Vec<u8> = self.buffer.drain(..=self.n_searched + end).collect();
-            self.n_searched = 0;
-            if !std::mem::take(&mut self.is_too_long) {
-                return Some(String::from_utf8_lossy(&line).trim_end().to_owned());
+            let reason = match entries.next().await {
+                Some(Ok(entry)) => {
+                    self.left = Left::Behind(entry.cursor.clone());
+                    self.pause = None;
+                    return News::Entry(entry);
+                }
+                Some(Err(CommandError::Api { err: ClientError::Silent { .. }, .. })) => {
+                    format!("nothing came for {} s", v2::SILENCE_LIMIT_S)
+                }
+                Some(Err(_)) => "the connection broke".to_owned(),
+                None => "it ended".to_owned(),
+            };
+            self.entries = None;
+            self.lost = Some(reason.clone());
+            self.pause = self.pause.or(Some(PAUSE));
+            return News::Lost(reason);
+        }
+    }
+
+    /// Opens it where it was left. Says what is new about that.
+    async fn open(&mut self) -> Option<News> {
+        if let Some(pause) = self.pause {
+            tokio::time::sleep(pause).await;
+            self.pause = Some((2 * pause).min(PAUSE_MAX));
+        }
+        let query = self.query();
+        match self.reader.open(&self.place, &query).await {
+            Ok(pieces) => {
+                self.entries = Some(Entries::new(self.reader.session, self.place.clone(), pieces));
+                self.lost.take().map(|_| News::Back)
+            }
+            Err(err) if is_final(&err) => Some(News::Ended(err)),
+            Err(err) => {
+                self.pause = self.pause.or(Some(PAUSE));
+                // The fleetd of that machine does not know it yet, or any more: one picture is ahead of the other.
+                if is_elsewhere(&err) {
+                    return None;
+                }
+                let reason = render::error::in_one_line(&err);
+                let is_news = self.lost.as_ref() != Some(&reason);
+                self.lost = Some(reason.clone());
+                is_news.then_some(News::Lost(reason))
             }
         }
+    }
+
+    /// What comes behind the last entry that was read.
+    fn query(&self) -> v2::JournalQuery {
+        let base = self.reader.query(&self.place, "json");
+        let base = v2::JournalQuery { follow: true, heartbeat: true, until: None, ..base };
+        match &self.left {
+            Left::Behind(cursor) => v2::JournalQuery { lines: None, since: None, after: Some(cursor.clone()), ..base },
+            // All that comes; there is nothing that it could double.
+            Left::Empty => {
+                let since = self.reader.args.since.clone().or_else(|| Some(ALWAYS.to_owned()));
+                v2::JournalQuery { lines: None, since, ..base }
+            }
+            Left::Placed => v2::JournalQuery { lines: None, since: None, since_placed: true, ..base },
+            Left::Unread => base,
+        }
+    }
+}
+
+/// Whether the daemon says that this can never be: 4xx, such as a time that nobody understands.
+pub fn is_final(err: &CommandError) -> bool {
+    matches!(problem(err), Some(problem) if (400..500).contains(&problem.status)) && !is_elsewhere(err)
+}
+
+/// Whether the unit is not there, which may be otherwise soon.
+fn is_elsewhere(err: &CommandError) -> bool {
+    let kinds = [v2::ProblemKind::NoMachine, v2::ProblemKind::UnknownUnit];
+    problem(err).is_some_and(|problem| kinds.into_iter().any(|kind| problem.is(kind)))
+}
+
+fn problem(err: &CommandError) -> Option<&v2::Problem> {
+    match err {
+        CommandError::Api { err: ClientError::Problem(problem), .. } => Some(problem),
+        _ => None,
     }
 }

@@ -1,98 +1,200 @@
-//! What comes: each journal from where it was left, also when a connection breaks.
+//! What comes: of each unit where it is, and where it goes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 use std::time::Duration;
 
-use fleet_api::{ClientError, v2};
+use fleet_api::v2;
 use futures_util::StreamExt as _;
-use futures_util::stream::{self, SelectAll, Stream};
+use futures_util::stream::{BoxStream, SelectAll};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::feed::Entries;
+use super::feed::{News, feed};
 use super::past::Left;
-use super::{ALWAYS, Place, Reader};
+use super::{Places, Reader};
+use crate::commands::watching;
 use crate::error::CommandError;
 use crate::exit::Exit;
-use crate::journal::{Entry, HOLD_MS, Look, Merge};
-use crate::render;
+use crate::journal::{Entry, HOLD_MS, Merge, Place, Step, Whereabouts};
 
-/// How long to wait before a journal that broke off is opened again: at first, and at most, for it doubles each time.
-const PAUSE: Duration = Duration::from_millis(250);
-const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// For how long the journal of a machine that a unit has left is still read: what it said last is on its way. A followed line takes some
+/// tenths of a second at most.
+const LINGER: Duration = Duration::from_secs(2);
 
-/// What is heard of one journal.
-enum News {
-    Entry(Entry),
-    /// It broke off, or still cannot be read, for this reason.
-    Lost(String),
-    /// It is read again.
-    Back,
-    /// It cannot be read, and trying again is of no use. The last that is heard.
-    Ended(CommandError),
-}
-
-/// One journal.
-struct Feed<'a, 'b> {
+/// All that is followed.
+struct Following<'a, 'b> {
     reader: &'a Reader<'a, 'b>,
-    place: &'a Place,
-    left: Left,
-    entries: Option<Entries<'a, 'b>>,
-    pause: Option<Duration>,
-    /// Why it is lost, as was said last.
-    lost: Option<String>,
+    places: Places,
+    feeds: SelectAll<BoxStream<'a, (usize, News)>>,
+    /// The places that are read: each ends when its word is dropped.
+    open: BTreeMap<usize, oneshot::Sender<()>>,
+    /// Those of them that the unit has left, and when they are read no more.
+    ending: BTreeMap<usize, Instant>,
+    /// The places that are lost, by machine: one word for a machine, however many of its units are followed.
+    silent: BTreeMap<String, BTreeSet<usize>>,
+    merge: Merge<usize>,
+    begun: Instant,
+    exit: Exit,
 }
 
-impl<'b> Reader<'_, 'b> {
-    /// Prints what comes, until nobody reads any more or no journal is left.
-    pub async fn follow(&self, look: Look, journals: Vec<(usize, Left)>) -> Result<Exit, CommandError> {
-        let mut news = SelectAll::new();
-        // One journal is in order by itself.
-        let hold_ms = if journals.len() == 1 { 0 } else { HOLD_MS };
-        for (source, left) in journals {
-            let feed = Feed { reader: self, place: &self.places[source], left, entries: None, pause: None, lost: None };
-            news.push(feed.news().map(move |news| (source, news)).boxed());
+impl<'a, 'b: 'a> Reader<'a, 'b> {
+    /// Prints what comes, until nobody reads any more or every journal was refused.
+    pub async fn follow(
+        &'a self,
+        places: Places,
+        journals: Vec<(usize, Left)>,
+        mut whereabouts: Whereabouts,
+    ) -> Result<Exit, CommandError> {
+        let mut following = Following {
+            reader: self,
+            places,
+            feeds: SelectAll::new(),
+            open: BTreeMap::new(),
+            ending: BTreeMap::new(),
+            silent: BTreeMap::new(),
+            merge: Merge::new(0),
+            begun: Instant::now(),
+            exit: Exit::Ok,
+        };
+        for (number, left) in journals {
+            following.read(number, left);
         }
-        let begun = Instant::now();
-        let now_ms = || u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let mut merge = Merge::new(hold_ms);
-        let mut silent: BTreeMap<String, BTreeSet<usize>> = BTreeMap::new();
-        let mut exit = Exit::Ok;
+        let request = v2::WatchRequest { units: whereabouts.watched(), revision: 0 };
+        let mut pictures = pin!(watching::endless(self.session, request));
         let mut reader_gone = pin!(self.session.console.reader_gone());
         loop {
-            let due = merge.next_ms().map(|ms| begun + Duration::from_millis(ms));
+            let due = following.due();
             tokio::select! {
-                heard = news.next() => match heard {
-                    Some((source, News::Entry(entry))) => merge.take(now_ms(), source, entry),
-                    Some((source, News::Lost(reason))) => {
-                        let machine = self.places[source].machine();
-                        // One word for a machine, however many of its units are followed.
-                        if silent.entry(machine.clone()).or_default().is_empty() {
-                            self.session.console.talk(&format!("lost the journal of {machine}: {reason}; trying again"));
-                        }
-                        silent.entry(machine).or_default().insert(source);
+                Some((number, news)) = following.feeds.next(), if !following.feeds.is_empty() => {
+                    if following.hear(number, news) {
+                        break;
                     }
-                    Some((source, News::Back)) => {
-                        let machine = self.places[source].machine();
-                        let left = silent.get_mut(&machine);
-                        if left.is_some_and(|left| left.remove(&source) && left.is_empty()) {
-                            self.session.console.talk(&format!("the journal of {machine} goes on"));
+                }
+                Some(event) = pictures.next() => match event {
+                    Some(event) => {
+                        for step in whereabouts.take(&event) {
+                            following.take(step);
                         }
                     }
-                    Some((_, News::Ended(err))) => exit = exit.and(self.session.report(&err)),
-                    None => break,
+                    None => {
+                        whereabouts.begin_again();
+                        // Otherwise each journal has its own word.
+                        if following.open.is_empty() {
+                            self.session.console.talk(watching::LOST);
+                        }
+                    }
                 },
-                () = until(due) => (),
-                () = &mut reader_gone => return Ok(exit),
+                () = until(due) => following.let_go(),
+                () = &mut reader_gone => return Ok(following.exit),
             }
-            for (source, entry) in merge.due(now_ms()) {
-                self.print(look, source, &entry)?;
+            let entries = following.merge.due(following.now_ms());
+            following.print(entries)?;
+        }
+        let rest = following.merge.rest();
+        following.print(rest)?;
+        Ok(following.exit)
+    }
+}
+
+impl<'a, 'b: 'a> Following<'a, 'b> {
+    /// Reads a place from where it was left.
+    fn read(&mut self, number: usize, left: Left) {
+        let (stop, stopped) = oneshot::channel();
+        let news = feed(self.reader, self.places.list[number].clone(), left);
+        self.feeds.push(news.map(move |news| (number, news)).take_until(stopped).boxed());
+        self.open.insert(number, stop);
+        self.set_hold();
+    }
+
+    /// One journal is in order by itself.
+    fn set_hold(&mut self) {
+        self.merge.hold(if self.open.len() <= 1 { 0 } else { HOLD_MS });
+    }
+
+    /// Takes in what a journal tells. Whether that was the end of the last one, which nobody will read.
+    fn hear(&mut self, number: usize, news: News) -> bool {
+        let console = self.reader.session.console;
+        match news {
+            News::Entry(entry) => self.merge.take(self.now_ms(), number, entry),
+            News::Lost(reason) => {
+                let machine = self.places.list[number].shown();
+                let lost = self.silent.entry(machine.clone()).or_default();
+                if lost.is_empty() && !self.ending.contains_key(&number) {
+                    console.talk(&format!("lost the journal of {machine}: {reason}; trying again"));
+                }
+                lost.insert(number);
+            }
+            News::Back => {
+                if let Some(machine) = self.found(number) {
+                    console.talk(&format!("the journal of {machine} goes on"));
+                }
+            }
+            News::Ended(err) => {
+                self.exit = self.exit.and(self.reader.session.report(&err));
+                self.close(number);
+                return self.open.is_empty();
             }
         }
-        for (source, entry) in merge.rest() {
-            self.print(look, source, &entry)?;
+        false
+    }
+
+    /// A place is not lost any more; gives its machine if nothing of that is.
+    fn found(&mut self, number: usize) -> Option<String> {
+        let machine = self.places.list[number].shown();
+        let lost = self.silent.get_mut(&machine)?;
+        (lost.remove(&number) && lost.is_empty()).then_some(machine)
+    }
+
+    fn take(&mut self, step: Step) {
+        match step {
+            Step::Say(word) => self.reader.session.console.talk(&word),
+            Step::Begin(place) => self.begin(&place),
+            Step::End(place) => {
+                let number = self.places.number(&place);
+                if self.open.contains_key(&number) {
+                    self.ending.insert(number, Instant::now() + LINGER);
+                }
+            }
         }
-        Ok(exit)
+    }
+
+    fn begin(&mut self, place: &Place) {
+        let number = self.places.number(place);
+        // Back before the last of it was read: nothing of it was missed.
+        if self.ending.remove(&number).is_none() && !self.open.contains_key(&number) {
+            self.read(number, Left::Placed);
+        }
+    }
+
+    fn close(&mut self, number: usize) {
+        self.open.remove(&number);
+        self.ending.remove(&number);
+        self.found(number);
+        self.set_hold();
+    }
+
+    /// Reads no more what was left for long enough.
+    fn let_go(&mut self) {
+        let now = Instant::now();
+        let over: Vec<usize> = self.ending.iter().filter(|(_, at)| **at <= now).map(|(number, _)| *number).collect();
+        for number in over {
+            self.close(number);
+        }
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// When there is something to be done although nothing comes.
+    fn due(&self) -> Option<Instant> {
+        let entries = self.merge.next_ms().map(|ms| self.begun + Duration::from_millis(ms));
+        entries.into_iter().chain(self.ending.values().copied()).min()
+    }
+
+    fn print(&self, entries: Vec<(usize, Entry)>) -> Result<(), CommandError> {
+        entries.iter().try_for_each(|(number, entry)| self.reader.print(&self.places, *number, entry))
     }
 }
 
@@ -101,81 +203,4 @@ async fn until(due: Option<Instant>) {
         Some(due) => tokio::time::sleep_until(due).await,
         None => std::future::pending().await,
     }
-}
-
-impl<'a, 'b: 'a> Feed<'a, 'b> {
-    fn news(self) -> impl Stream<Item = News> + use<'a, 'b> {
-        stream::unfold(Some(self), |feed| async move {
-            let mut feed = feed?;
-            let news = feed.next().await;
-            let goes_on = !matches!(news, News::Ended(_));
-            Some((news, goes_on.then_some(feed)))
-        })
-    }
-
-    async fn next(&mut self) -> News {
-        loop {
-            let Some(entries) = &mut self.entries else {
-                match self.open().await {
-                    Some(news) => return news,
-                    None => continue,
-                }
-            };
-            let reason = match entries.next().await {
-                Some(Ok(entry)) => {
-                    self.left = Left::Behind(entry.cursor.clone());
-                    self.pause = None;
-                    return News::Entry(entry);
-                }
-                Some(Err(_)) => "the connection broke",
-                None => "it ended",
-            };
-            self.entries = None;
-            self.lost = Some(reason.to_owned());
-            self.pause = self.pause.or(Some(PAUSE));
-            return News::Lost(reason.to_owned());
-        }
-    }
-
-    /// Opens it where it was left. Says what is new about that.
-    async fn open(&mut self) -> Option<News> {
-        if let Some(pause) = self.pause {
-            tokio::time::sleep(pause).await;
-            self.pause = Some((2 * pause).min(PAUSE_MAX));
-        }
-        let query = self.query();
-        match self.reader.open(self.place, &query).await {
-            Ok(pieces) => {
-                self.entries = Some(Entries::new(self.reader.session, self.place, pieces));
-                self.lost.take().map(|_| News::Back)
-            }
-            Err(err) if is_final(&err) => Some(News::Ended(err)),
-            Err(err) => {
-                self.pause = self.pause.or(Some(PAUSE));
-                let reason = render::error::in_one_line(&err);
-                let is_news = self.lost.as_ref() != Some(&reason);
-                self.lost = Some(reason.clone());
-                is_news.then_some(News::Lost(reason))
-            }
-        }
-    }
-
-    /// What comes behind the last entry that was read.
-    fn query(&self) -> v2::JournalQuery {
-        let base = v2::JournalQuery { follow: true, until: None, ..self.reader.query(self.place, "json") };
-        match &self.left {
-            Left::Behind(cursor) => v2::JournalQuery { lines: None, since: None, after: Some(cursor.clone()), ..base },
-            // All that comes; there is nothing that it could double.
-            Left::Empty => {
-                let since = self.reader.args.since.clone().or_else(|| Some(ALWAYS.to_owned()));
-                v2::JournalQuery { lines: None, since, ..base }
-            }
-            Left::Unread => base,
-        }
-    }
-}
-
-/// Whether the daemon says that this can never be: 4xx, such as a unit that does not exist any more.
-pub fn is_final(err: &CommandError) -> bool {
-    matches!(err, CommandError::Api { err: ClientError::Problem(problem), .. } if (400..500).contains(&problem.status))
 }

@@ -2,12 +2,12 @@
 
 use std::collections::VecDeque;
 
-use super::feed::Entries;
-use super::follow::is_final;
-use super::{Place, Reader};
+use super::entries::Entries;
+use super::feed::is_final;
+use super::{Places, Reader};
 use crate::error::CommandError;
 use crate::exit::Exit;
-use crate::journal::{Entry, Look};
+use crate::journal::{Entry, Place};
 
 /// Where a journal was left.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub enum Left {
     Empty,
     /// It could not be read yet.
     Unread,
+    /// Nowhere yet: it begins where the unit was placed there.
+    Placed,
 }
 
 /// A journal and its next entry.
@@ -31,8 +33,8 @@ struct Head<'a, 'b> {
 impl<'a, 'b> Reader<'a, 'b> {
     /// Prints it, and tells where each journal was left. A journal that cannot be read is said and does not keep the others from
     /// being read; if it is followed, and trying again may help, that is left to whoever follows it.
-    pub async fn past(&self, look: Look) -> Result<(Vec<(usize, Left)>, Exit), CommandError> {
-        let opened = self.places.iter().enumerate().map(|(source, place)| self.head(source, place));
+    pub async fn past(&self, places: &Places) -> Result<(Vec<(usize, Left)>, Exit), CommandError> {
+        let opened = places.list.iter().enumerate().map(|(source, place)| self.head(source, place));
         let (mut heads, mut unread, mut exit) = (Vec::new(), Vec::new(), Exit::Ok);
         for (source, opened) in futures_util::future::join_all(opened).await.into_iter().enumerate() {
             match opened {
@@ -55,7 +57,7 @@ impl<'a, 'b> Reader<'a, 'b> {
                 exit = exit.and(self.session.report(&err));
             }
             match n_lines {
-                None => self.print(look, source, &entry)?,
+                None => self.print(places, source, &entry)?,
                 Some(n_lines) => {
                     last.push_back((source, entry));
                     last.drain(..last.len().saturating_sub(n_lines));
@@ -63,17 +65,17 @@ impl<'a, 'b> Reader<'a, 'b> {
             }
         }
         for (source, entry) in &last {
-            self.print(look, *source, entry)?;
+            self.print(places, *source, entry)?;
         }
         Ok((heads.into_iter().map(|head| (head.source, head.left)).chain(unread).collect(), exit))
     }
 
-    async fn head(&self, source: usize, place: &'a Place) -> Result<Head<'a, 'b>, CommandError> {
+    async fn head(&self, source: usize, place: &Place) -> Result<Head<'a, 'b>, CommandError> {
         let mut query = self.query(place, "json");
         // One at least, for its cursor, when nothing is to be shown of what was before.
         query.lines = query.lines.map(|lines| lines.max(1));
         let pieces = self.open(place, &query).await?;
-        let entries = Entries::new(self.session, place, pieces);
+        let entries = Entries::new(self.session, place.clone(), pieces);
         let mut head = Head { source, entries, next: None, left: Left::Empty };
         head.advance().await?;
         Ok(head)
