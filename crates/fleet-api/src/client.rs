@@ -192,7 +192,7 @@ fn idempotency_key() -> String {
 }
 
 /// The header with a request's ID.
-const REQUEST_ID: &str = "x-request-id";
+pub(crate) const REQUEST_ID: &str = "x-request-id";
 
 /// The path of a URL, with its query.
 fn path_of(url: &reqwest::Url) -> String {
@@ -294,7 +294,7 @@ impl Client {
     /// As [`ClientError`] says, also in the stream.
     pub async fn watch(&self, request: &v2::WatchRequest) -> Result<WatchStream, ClientError> {
         let response = self.send(self.http.post(self.url(&["watch"])).json(request)).await?;
-        let lines = Lines { bytes: self.living(response), buffer: Vec::new(), endpoint: self.endpoint.clone() };
+        let lines = Lines::of(self, response);
         Ok(futures_util::stream::try_unfold(lines, |mut lines| async move {
             Ok(lines.next().await?.map(|event| (event, lines)))
         })
@@ -561,14 +561,20 @@ fn limited(bytes: BoxStream<'static, Result<bytes::Bytes, reqwest::Error>>, endp
 }
 
 /// Cuts a body into lines and reads each.
-struct Lines {
+pub(crate) struct Lines {
     bytes: Pieces,
     buffer: Vec<u8>,
     endpoint: Endpoint,
 }
 
 impl Lines {
-    async fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, ClientError> {
+    /// Those of an answer.
+    pub(crate) fn of(client: &Client, response: reqwest::Response) -> Lines {
+        Lines { bytes: client.living(response), buffer: Vec::new(), endpoint: client.endpoint.clone() }
+    }
+
+    /// The next line, read; `None` at the end.
+    pub(crate) async fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, ClientError> {
         let mut searched = 0;
         loop {
             if let Some(at) = self.buffer[searched..].iter().position(|&byte| byte == b'\n') {

@@ -8,6 +8,7 @@ use utoipa::{IntoParams, ToSchema};
 
 mod count;
 mod event;
+mod exec;
 mod field;
 mod machine;
 mod plan;
@@ -15,6 +16,10 @@ mod problem;
 
 pub use count::{Counts, MachineCounts, MachineState, PlacementState, StateList, UnitCounts};
 pub use event::{Event, EventKind, Order, Present, Wanted};
+pub use exec::{
+    Base64Error, EXEC_COMMAND_BYTES_MAX, EXEC_STDIN_BYTES_MAX, EXEC_WORDS_MAX, ExecEnded, ExecEvent, ExecQuery,
+    ExecRequest, ExecStarted,
+};
 pub use field::{MachineField, Selection, StateField, UnitField};
 pub use machine::{
     Brake, DRAIN_MAX, DrainProgress, DrainRequest, DrainStep, DrainUnit, Draining, METADATA_CHANGES_MAX, Machine,

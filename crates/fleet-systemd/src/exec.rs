@@ -43,6 +43,8 @@ pub struct ExecPipes {
 pub struct Execution {
     /// The service that it is: stopping that one ends it, with all its children.
     pub name: UnitName,
+    /// Whether its program runs, or has run; if not, its end is at hand and says why.
+    pub started: bool,
     /// How it ended, as soon as nothing of it is left. Nothing comes if that cannot be known any more: the connection to systemd
     /// broke meanwhile, and systemd is told to stop what is left of it as soon as the connection is back.
     pub end: oneshot::Receiver<ExecEnd>,
@@ -83,6 +85,9 @@ impl ExecEnd {
     pub(crate) fn read(kind: i32, number: i32, result: &str, started: bool) -> ExecEnd {
         let number = u8::try_from(number).unwrap_or(u8::MAX);
         match kind {
+            _ if result == "timeout" && !started => {
+                ExecEnd::NotStarted { status: 0, reason: "it was not begun in time".to_owned() }
+            }
             _ if result == "timeout" => ExecEnd::TimedOut,
             // CLD_EXITED. These numbers are systemd's own as long as it has not come to the program, and the program's afterwards.
             1 if !started && STATUSES.contains(&number) => {
@@ -129,6 +134,8 @@ mod tests {
         check(2, 9, "signal", true, ExecEnd::Killed(9));
         check(3, 11, "core-dump", true, ExecEnd::Killed(11));
         check(2, 15, "timeout", true, ExecEnd::TimedOut);
+        let late = ExecEnd::NotStarted { status: 0, reason: "it was not begun in time".to_owned() };
+        check(2, 15, "timeout", false, late);
         let not_started = |number, expected: &str| match ExecEnd::read(1, number, "exit-code", false) {
             ExecEnd::NotStarted { reason, .. } => assert!(reason.contains(expected), "{reason}"),
             other => panic!("{other:?}"),

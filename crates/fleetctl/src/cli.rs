@@ -10,6 +10,7 @@ use fleet_api::v2::DRAIN_MAX;
 use fleet_core::model::DRAIN_MAX_DEFAULT;
 
 use crate::commands::backup::{BackupArgs, RestoreArgs};
+use crate::commands::exec::ExecArgs;
 use crate::commands::export::ExportArgs;
 use crate::commands::import::ImportArgs;
 use crate::completion;
@@ -103,6 +104,8 @@ pub enum Command {
     IsActive(Is),
     /// Say whether units have failed: a word for each, and exit code 0 if one of them has, 1 if not
     IsFailed(Is),
+    /// Run a command beside a unit, on its machine, as its user and in its environment
+    Exec(ExecArgs),
     /// Run a command, or a shell, on the machine of a unit or on a machine, by ssh
     Ssh(SshArgs),
     /// List units as their machines' systemds see them

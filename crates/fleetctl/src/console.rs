@@ -133,6 +133,21 @@ impl Console {
         })
     }
 
+    /// What another program printed, byte for byte.
+    ///
+    /// # Errors
+    /// As [`Console::line`].
+    pub fn pass_on(&self, bytes: &[u8]) -> io::Result<()> {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(bytes)?;
+        stdout.flush()
+    }
+
+    /// What another program printed on its stderr, byte for byte. Errors are dropped, as in [`Console::talk`].
+    pub fn pass_on_to_stderr(&self, bytes: &[u8]) {
+        let _ = io::stderr().lock().write_all(bytes);
+    }
+
     /// A line of talk: progress, warnings, errors.
     ///
     /// A stderr that is gone is no reason to give up the work, so its errors are dropped.

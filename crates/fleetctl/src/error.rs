@@ -156,6 +156,12 @@ pub enum CommandError {
     NoAddress { machine: String },
     #[error("cannot use the address of machine {machine}: {reason}")]
     BadAddress { machine: String, reason: String },
+    #[error("the command beside {name} was ended: {reason}")]
+    ExecStopped { name: String, reason: String },
+    #[error("lost the command beside {name}: {reason}")]
+    ExecLost { name: String, reason: String },
+    #[error("standard input is over the limit of {max} bytes")]
+    StdinTooLarge { max: usize },
     #[error("cannot make a folder for the tunnel's sockets")]
     TunnelFolder(#[source] io::Error),
     #[error("ssh to {gateway} ended{code} before the tunnel was open", code = code.map(|code| format!(" with {code}")).unwrap_or_default())]
@@ -301,6 +307,12 @@ impl CommandError {
             CommandError::SeveralMachines { machines, .. } => {
                 let ids = machines.iter().map(|id| render::table::typed_id(id)).collect::<Vec<_>>();
                 format!("name one of them with `--machine`: {}", ids.join(", "))
+            }
+            CommandError::ExecLost { .. } => {
+                "nobody knows how it ended; it is stopped, since nobody waits for it any more".to_owned()
+            }
+            CommandError::StdinTooLarge { .. } => {
+                "copy what is to be read to the machine, such as with `fleetctl ssh`".to_owned()
             }
             CommandError::NoAddress { .. } => "it is lost, or its fleetd knows none: see `public_ip` in its fleet.conf".to_owned(),
             CommandError::Tunnel { gateway, .. } => format!(

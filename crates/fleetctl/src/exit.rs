@@ -17,21 +17,24 @@ pub enum Exit {
     NotRunning,
     /// No such unit.
     NoSuchUnit,
+    /// `exec`: fleet failed, or stopped the command.
+    ExecFailed,
     /// Ended by Ctrl-C while waiting.
     Interrupted,
     /// Ended by SIGTERM while waiting.
     Terminated,
-    /// The exit code of another program: systemctl's (`status`), ssh's (`ssh`) or that of `fleetctl dev -- COMMAND`.
+    /// The exit code of another program: systemctl's (`status`), ssh's (`ssh`), that of a command beside a unit (`exec`) or of `fleetctl dev -- COMMAND`.
     Of(u8),
 }
 
 /// Every code with its meaning, for people.
-pub const TABLE: [(u8, &str); 8] = [
+pub const TABLE: [(u8, &str); 9] = [
     (0, "done"),
     (1, "something failed, was refused, or took longer than allowed"),
     (2, "the command line or an environment variable is wrong; nothing was done"),
     (3, "status, is-active, journal: the unit is not running (systemctl's code)"),
     (4, "no such unit (systemctl's code)"),
+    (125, "exec: fleet failed, or stopped the command, and has said why; other codes are the command's"),
     (130, "ended by Ctrl-C while waiting; the desired state stays"),
     (143, "ended by SIGTERM while waiting; the desired state stays"),
     (ssh::FAILED, "ssh: ssh itself failed, and has said why"),
@@ -46,6 +49,7 @@ impl Exit {
             Exit::Usage => 2,
             Exit::NotRunning => 3,
             Exit::NoSuchUnit => 4,
+            Exit::ExecFailed => 125,
             Exit::Interrupted => 130,
             Exit::Terminated => 143,
             Exit::Of(code) => code,
@@ -100,6 +104,7 @@ mod tests {
             Exit::Usage,
             Exit::NotRunning,
             Exit::NoSuchUnit,
+            Exit::ExecFailed,
             Exit::Interrupted,
             Exit::Terminated,
             Exit::Of(ssh::FAILED),

@@ -90,11 +90,13 @@ pub async fn run(config: Config, read: Read, verbosity: Verbosity) -> Result<(),
     // Everything ends with this set: dropping it aborts the tasks, and none of them has anything to undo.
     let mut parts = JoinSet::new();
     let view = SharedView::new();
-    let hosts = config.machines.iter().map(|machine| (machine.id.clone(), Host::new(machine))).collect();
+    let hosts: BTreeMap<MachineId, Host> =
+        config.machines.iter().map(|machine| (machine.id.clone(), Host::new(machine))).collect();
     let ending = CancellationToken::new();
-    let api = api::Api::new(Arc::clone(&store), view.clone(), hosts).until(ending.clone());
+    let api = api::Api::new(Arc::clone(&store), view.clone(), hosts.clone()).until(ending.clone());
     api.set_limits(&config.api);
     api.set_tls(tls);
+    let executions = api.executions();
     let mut servers = JoinSet::new();
     for listener in listeners {
         servers.spawn(api::serve(api.clone(), listener));
@@ -115,7 +117,9 @@ pub async fn run(config: Config, read: Read, verbosity: Verbosity) -> Result<(),
         let machine_id = machine.id.clone();
         let departure = Departure::default();
         let (store, program) = (Arc::clone(&store), program.clone());
-        parts.spawn(serve_machine(machine, told.subscribe(), store, settings(&config), program, departure.clone()));
+        let Some(host) = hosts.get(&machine_id).cloned() else { continue };
+        let (told_of, settings, leaves) = (told.subscribe(), settings(&config), departure.clone());
+        parts.spawn(serve_machine(machine, host, told_of, store, settings, program, leaves));
         machines.insert(machine_id, Served { record: told, departure });
     }
     parts.spawn(tell_that_alive(view.clone()));
@@ -157,6 +161,7 @@ pub async fn run(config: Config, read: Read, verbosity: Verbosity) -> Result<(),
     // Requests that are underway get their answers, for which the other parts are needed.
     ending.cancel();
     while servers.join_next().await.is_some() {}
+    executions.stopped().await;
     Ok(())
 }
 
@@ -242,6 +247,7 @@ async fn listeners(config: &Config) -> Result<Vec<listen::Listener>, DaemonError
 
 async fn serve_machine(
     machine: MachineConfig,
+    host: Host,
     record: watch::Receiver<MachineRecord>,
     store: Arc<dyn Store>,
     settings: parts::Settings,
@@ -249,6 +255,7 @@ async fn serve_machine(
     departure: Departure,
 ) {
     let manager = connect(&machine).await;
+    host.connected(Arc::clone(&manager));
     let guard = guard::Site {
         unit_text: guard::unit::text(&program, &machine.guard_folder_there),
         permit: Box::new(guard::PermitFile::new(machine.guard_folder())),

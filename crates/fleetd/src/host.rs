@@ -1,12 +1,15 @@
-//! What is asked of a machine's own tools: `systemctl status` and `journalctl`.
+//! What is asked of a machine's own tools: `systemctl status` and `journalctl`; and its systemd, for commands.
 //!
 //! Their words are passed on as they are: nobody tells a unit's state better than systemd, and people know how to read it.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fleet_core::unit::UnitName;
+use fleet_systemd::UnitManager;
 use tokio::io::AsyncReadExt as _;
 use tokio::process::{Child, Command};
 
@@ -46,6 +49,17 @@ pub struct Host {
     enter: Vec<String>,
     user: bool,
     units_directory: PathBuf,
+    systemd: Connected,
+}
+
+/// The connection to a machine's systemd, once there is one.
+#[derive(Clone, Default)]
+struct Connected(Arc<OnceLock<Arc<dyn UnitManager>>>);
+
+impl fmt::Debug for Connected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.get().is_some() { "connected" } else { "not connected yet" })
+    }
 }
 
 /// One run of a unit, as the journal can be asked for it.
@@ -60,14 +74,31 @@ impl Host {
     /// The tools of a machine.
     pub fn new(machine: &MachineConfig) -> Host {
         let MachineConfig { enter, user, units_directory, .. } = machine;
-        Host { enter: enter.clone(), user: *user, units_directory: units_directory.clone() }
+        Host {
+            enter: enter.clone(),
+            user: *user,
+            units_directory: units_directory.clone(),
+            systemd: Connected::default(),
+        }
+    }
+
+    /// From now on, commands are run by this connection, also on copies of this.
+    pub fn connected(&self, systemd: Arc<dyn UnitManager>) {
+        // There is one connection for as long as the daemon runs, so it is told once.
+        let _ = self.systemd.0.set(systemd);
+    }
+
+    /// The machine's systemd; `None` until there is a connection for the first time.
+    pub fn systemd(&self) -> Option<Arc<dyn UnitManager>> {
+        self.systemd.0.get().cloned()
     }
 
     /// The tools of the system, each called by way of these words.
     #[cfg(test)]
     pub fn through(words: &[&str]) -> Host {
         let enter = words.iter().map(|&word| word.to_owned()).collect();
-        Host { enter, user: false, units_directory: PathBuf::from("/nonexistent") }
+        let units_directory = PathBuf::from("/nonexistent");
+        Host { enter, user: false, units_directory, systemd: Connected::default() }
     }
 
     /// What `systemctl status` prints, and its exit code (3: not running, 4: no such unit).

@@ -12,6 +12,7 @@ mod config;
 mod daemon;
 mod descriptors;
 pub mod engine;
+mod exec;
 pub mod guard;
 mod host;
 mod journal;

@@ -12,6 +12,7 @@ mod api_v1;
 mod api_v2;
 mod backups;
 mod bad_units;
+mod commands;
 mod daemon;
 mod desk;
 mod examples;

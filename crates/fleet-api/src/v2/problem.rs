@@ -161,6 +161,8 @@ kinds! {
     BadUnitFile "bad-unit-file" 400 "the unit file cannot be used"
     /// What was sent to be restored is no backup, or not a whole one: the `findings` say what is wrong. Nothing was changed.
     BadBackup "bad-backup" 400 "the backup cannot be used"
+    /// Commands beside units are switched off on that machine, by `exec = false` in its fleetd's configuration.
+    ExecOff "exec-off" 403 "commands beside units are switched off"
     /// The path is none of this API. `/fleet/v2/openapi.json` lists all that there are.
     NotFound "not-found" 404 "there is nothing at this path"
     /// There is no such unit in the cluster.
@@ -188,6 +190,8 @@ kinds! {
     TooLarge "too-large" 413 "that is over a limit"
     /// The body is to be JSON, and its `Content-Type` has to say so.
     UnsupportedMediaType "unsupported-media-type" 415 "the body is to be JSON"
+    /// The machine's systemd could not begin the command, or would not: `detail` says why.
+    CommandNotStarted "command-not-started" 422 "the command could not be begun"
     /// An `Idempotency-Key` was used before, for another request. Each request has its own.
     KeyReused "key-reused" 422 "the idempotency key belongs to another request"
     /// So many of these are underway, or kept, that no more are taken now. `Retry-After` says when to try again.

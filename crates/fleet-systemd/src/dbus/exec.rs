@@ -17,7 +17,10 @@ use super::jobs::Job;
 use super::path::{result_interface, unit_path};
 use super::state::{Row, State};
 use crate::exec::{EXEC_PREFIX, ExecEnd, ExecOrder, Execution, NO_SERVICE};
-use crate::{ManagerError, NO_SUCH_UNIT};
+use crate::{JobResult, ManagerError, NO_SUCH_UNIT};
+
+/// How long systemd has to come to the program: less than other daemons wait for the begin of an answer.
+const START_LIMIT: Duration = Duration::from_secs(20);
 
 /// How long the command has to end after SIGTERM, before it is killed. Nobody waits for it any more.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
@@ -153,15 +156,16 @@ impl Shared {
             Err(err) => Err(err),
         };
         match begun {
-            // How a failed start ended says why; the signals of that come with that of the job's end.
-            Ok(_) => (),
+            Ok(result) => {
+                let started = result == JobResult::Done;
+                tracing::debug!(%unit, %name, started, "a command was begun");
+                Ok(Execution { name, started, end })
+            }
             Err(err) => {
                 self.lock().forget_exec(&name);
-                return Err(err);
+                Err(err)
             }
         }
-        tracing::debug!(%unit, %name, "a command was begun");
-        Ok(Execution { name, end })
     }
 
     /// What the command takes over from the unit, as far as the unit says anything of it.
@@ -223,6 +227,7 @@ fn properties<'a>(
         ("Type", Variant::from("exec")),
         ("ExecStartEx", Variant::from(vec![line])),
         ("RuntimeMaxUSec", us(*limit)),
+        ("TimeoutStartUSec", us(START_LIMIT)),
         ("TimeoutStopUSec", us(STOP_LIMIT)),
         // It goes with its unit; it is not started anew with it.
         ("StopPropagatedFrom", Variant::from(vec![unit.as_str().to_owned()])),

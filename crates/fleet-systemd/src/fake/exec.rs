@@ -54,7 +54,7 @@ impl Model {
         let due = (self.now_ms.saturating_add(due.0), due.1);
         let (tell, end) = oneshot::channel();
         self.execs.insert(name.clone(), Running { unit: order.unit, due, tell, _pipes: order.pipes });
-        Ok(Execution { name, end })
+        Ok(Execution { name, started: true, end })
     }
 
     /// Stops a command, if `name` is one. Its job ends at once, for processes of the model end at once.

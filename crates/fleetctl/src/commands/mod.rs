@@ -6,6 +6,7 @@ mod create;
 mod dev;
 mod dev_record;
 mod drain;
+pub mod exec;
 mod existing;
 mod explain;
 pub mod export;
@@ -37,7 +38,11 @@ pub async fn run(command: Command, settings: Settings, console: &Console) -> Res
     match command {
         Command::Dev(args) => dev::run(console, args).await,
         command => {
-            let session = Session::open(settings, console).await?;
+            let is_exec = matches!(command, Command::Exec(_));
+            let session = match Session::open(settings, console).await {
+                Err(err) if is_exec => return exec::failed(console, err),
+                opened => opened?,
+            };
             let done = with_cluster(command, &session).await;
             session.close().await;
             done
@@ -64,6 +69,7 @@ async fn with_cluster(command: Command, session: &Session<'_>) -> Result<Exit, C
         Command::IsActive(args) => is::run(session, is::Question::Active, &args).await,
         Command::IsFailed(args) => is::run(session, is::Question::Failed, &args).await,
         Command::Journal(args) => journal::run(session, &args).await,
+        Command::Exec(args) => exec::run(session, &args).await,
         Command::Ssh(args) => ssh::run(session, &args).await,
         Command::ListUnits(args) => list::units(session, &args).await,
         Command::ListUnitFiles(args) => list::unit_files(session, &args).await,

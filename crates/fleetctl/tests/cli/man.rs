@@ -22,6 +22,7 @@ fn a_page_for_each_command() {
         fleetctl-completion.1
         fleetctl-destroy.1
         fleetctl-dev.1
+        fleetctl-exec.1
         fleetctl-explain.1
         fleetctl-export.1
         fleetctl-fd-forward.1

@@ -16,7 +16,7 @@ use utoipa_axum::routes;
 
 use super::extract::Segment;
 use super::problem::{Kind, Refused, problem};
-use super::{Api, backup, events, lists, machines, plan, tools, units};
+use super::{Api, backup, events, exec, lists, machines, plan, tools, units};
 
 /// What stands above the single operations.
 #[derive(utoipa::OpenApi)]
@@ -46,6 +46,7 @@ pub fn routes() -> (axum::Router<Api>, utoipa::openapi::OpenApi) {
         .routes(routes!(plan::explain))
         .routes(routes!(tools::status))
         .routes(routes!(tools::journal))
+        .routes(routes!(exec::exec))
         .routes(routes!(lists::states))
         .routes(routes!(units::change))
         .routes(routes!(units::watch))

@@ -10,10 +10,12 @@ mod changes;
 mod convert;
 mod document;
 mod events;
+mod exec;
 mod extract;
 mod lists;
 mod machines;
 mod once;
+mod peer;
 mod places;
 mod plan;
 mod problem;
@@ -40,7 +42,8 @@ use fleet_core::model::{MachineId, Revision};
 use fleet_store::Store;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{ApiLimits, ConnectionLimits};
+use crate::config::{ApiLimits, ConnectionLimits, ExecLimits};
+use crate::exec::Executions;
 use crate::host::Host;
 use crate::listen::Listener;
 use crate::metrics::{CONTENT_TYPE, METRICS};
@@ -66,6 +69,7 @@ pub struct Api {
     keeping: Arc<once::Keeping>,
     planning: Arc<plan::Planning>,
     streams: Arc<events::Streams>,
+    executions: Executions,
     limits: Arc<RwLock<Limits>>,
     tls: Arc<RwLock<Option<Sides>>>,
     ending: CancellationToken,
@@ -80,12 +84,14 @@ struct Limits {
     /// Options of one unit in v1.
     options: usize,
     connections: ConnectionLimits,
+    /// Of commands beside units.
+    exec: ExecLimits,
 }
 
 impl Limits {
     fn of(limits: &ApiLimits) -> Limits {
-        let ApiLimits { page, body_bytes, body_timeout, options, connections } = *limits;
-        Limits { bodies: Bodies::new(body_bytes, body_timeout), page, options, connections }
+        let ApiLimits { page, body_bytes, body_timeout, options, connections, exec } = *limits;
+        Limits { bodies: Bodies::new(body_bytes, body_timeout), page, options, connections, exec }
     }
 }
 
@@ -93,11 +99,12 @@ impl Api {
     /// An API over this store and picture, with the limits that are in force when nothing is configured; `hosts` are the machines
     /// whose tools can be asked from here.
     pub fn new(store: Arc<dyn Store>, view: SharedView, hosts: BTreeMap<MachineId, Host>) -> Api {
-        let (writing, keeping, planning, streams) = Default::default();
+        let (writing, keeping, planning, streams, executions) = Default::default();
         let ending = CancellationToken::new();
         let limits = Arc::new(RwLock::new(Limits::of(&ApiLimits::default())));
         let tls = Arc::default();
-        Api { store, view, hosts: Arc::new(hosts), writing, keeping, planning, streams, limits, tls, ending }
+        let hosts = Arc::new(hosts);
+        Api { store, view, hosts, writing, keeping, planning, streams, executions, limits, tls, ending }
     }
 
     /// The same with an end: it ends when `ending` is cancelled.

@@ -7,10 +7,11 @@ use fleet_api::{Client, ClientError, TextStream, v2};
 use fleet_core::model::MachineId;
 use fleet_core::unit::UnitName;
 
-use super::Api;
-use super::problem::{Kind, causes, problem, unknown_unit};
+use super::problem::{Kind, bad_request, causes, problem, unknown_unit};
+use super::{Api, convert};
 use crate::host::Host;
 use crate::tls::Sides;
+use crate::view::Picture;
 
 /// How long another `fleetd` may take for an answer, or for the begin of one: longer than its own tools may take.
 const ANSWER_LIMIT: Duration = Duration::from_secs(25);
@@ -58,10 +59,44 @@ pub fn of_unit(
     };
     let places: Vec<(MachineId, Place)> = here.into_iter().map(|id| (id.clone(), place(id))).collect();
     if places.is_empty() {
-        let place = wanted.map_or_else(|| "any machine".to_owned(), |machine| format!("machine {machine}"));
-        return Err(problem(Kind::NoMachine, format!("unit {name} is not on {place}")).about(name.as_str()));
+        return Err(nowhere(&view, &name, wanted));
     }
     Ok((name, places))
+}
+
+/// The one machine of a unit that is wanted, or that it has, and who is asked there.
+pub fn one_of_unit(
+    api: &Api,
+    name: &str,
+    wanted: Option<&str>,
+    forwarded: bool,
+) -> Result<(UnitName, MachineId, Place), v2::Problem> {
+    let (name, mut places) = of_unit(api, name, wanted, forwarded)?;
+    match (places.pop(), &places[..]) {
+        (Some((machine, place)), []) => Ok((name, machine, place)),
+        (last, others) => {
+            let ids: Vec<&str> = others.iter().chain(&last).map(|(machine, _)| machine.short()).collect();
+            let problem = bad_request(format!("unit {name} is on {} machines: {}", ids.len(), ids.join(", ")));
+            Err(problem.about(name.as_str()).with_hint("name one with --machine"))
+        }
+    }
+}
+
+/// Why a unit is not where it was looked for.
+fn nowhere(view: &Picture, name: &UnitName, wanted: Option<&str>) -> v2::Problem {
+    let about = |detail: String| problem(Kind::NoMachine, detail).about(name.as_str());
+    let elsewhere: Vec<&str> = view.placed_on(name).map(MachineId::short).collect();
+    let waiting = || convert::unit(view, name, convert::Reasons::Explained).and_then(|unit| unit.waiting);
+    match wanted {
+        Some(machine) if !elsewhere.is_empty() => {
+            about(format!("unit {name} is not on machine {machine}, but on {}", elsewhere.join(", ")))
+        }
+        _ => match waiting() {
+            Some(waiting) => about(format!("unit {name} is on no machine: {}", waiting.summary)),
+            None => about(format!("unit {name} is on no machine: nobody has asked for that"))
+                .with_hint(format!("start it: `fleetctl start {name}`")),
+        },
+    }
 }
 
 fn there(id: &MachineId, url: &str, tls: Option<Sides>) -> Place {
@@ -113,6 +148,24 @@ pub async fn journal(
     let query = v2::JournalQuery { machine: Some(machine.to_string()), forwarded: true, ..query };
     match tokio::time::timeout(ANSWER_LIMIT, client.journal(name.as_str(), &query)).await {
         Ok(opened) => opened.map_err(|err| unreachable(machine, err)),
+        Err(_) => {
+            let title = format!("no answer from the fleetd of machine {} within {ANSWER_LIMIT:?}", machine.short());
+            Err(problem(Kind::MachineSilent, title))
+        }
+    }
+}
+
+/// A command beside a unit by the `fleetd` of its machine, under the ID of the request that asked for it.
+pub async fn exec(
+    client: &Client,
+    machine: &MachineId,
+    name: &UnitName,
+    request: &v2::ExecRequest,
+    request_id: Option<&str>,
+) -> Result<TextStream, v2::Problem> {
+    let query = v2::ExecQuery { machine: Some(machine.to_string()), forwarded: true };
+    match tokio::time::timeout(ANSWER_LIMIT, client.exec_for(name.as_str(), &query, request, request_id)).await {
+        Ok(begun) => begun.map_err(|err| unreachable(machine, err)),
         Err(_) => {
             let title = format!("no answer from the fleetd of machine {} within {ANSWER_LIMIT:?}", machine.short());
             Err(problem(Kind::MachineSilent, title))

@@ -20,13 +20,14 @@ use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
+use super::peer::Peer;
 use crate::config::ConnectionLimits;
 use crate::listen::Listener;
 use crate::metrics::{Connected, METRICS};
@@ -68,7 +69,10 @@ where
     let Terms { limits, tls, plain } = terms;
     match listener {
         Listener::Unix(listener) => {
-            let serve = |io, place: Place, limits| connection(io, place, router.clone(), limits, ending.clone());
+            let serve = |io: UnixStream, place: Place, limits| {
+                let peer = Peer::of_unix(&io);
+                connection(io, place, peer, router.clone(), limits, ending.clone())
+            };
             accept("unix", listener, serve, &limits, &ending).await;
         }
         Listener::Tcp(listener) => {
@@ -76,16 +80,17 @@ where
                 // Small answers go out at once. A socket that refuses is as good, only slower.
                 let _ = stream.set_nodelay(true);
                 let (router, plain, ending) = (router.clone(), plain.clone(), ending.clone());
+                let peer = Peer::of_tcp(&stream);
                 let tls = tls();
                 async move {
-                    let Some(tls) = tls else { return connection(stream, place, router, limits, ending).await };
+                    let Some(tls) = tls else { return connection(stream, place, peer, router, limits, ending).await };
                     let secured = tokio::select! {
                         secured = secure(stream, tls, limits.header_timeout) => secured,
                         () = ending.cancelled() => return,
                     };
                     match secured {
-                        Some(Secured::Tls(io)) => connection(io, place, router, limits, ending).await,
-                        Some(Secured::Plain(io)) => connection(io, place, plain, limits, ending).await,
+                        Some(Secured::Tls(io)) => connection(io, place, peer, router, limits, ending).await,
+                        Some(Secured::Plain(io)) => connection(io, place, peer, plain, limits, ending).await,
                         None => (),
                     }
                 }
@@ -196,6 +201,7 @@ enum Phase {
 async fn connection<I: AsyncRead + AsyncWrite + Unpin>(
     io: I,
     _place: Place,
+    peer: Peer,
     router: Router,
     limits: ConnectionLimits,
     ending: CancellationToken,
@@ -204,7 +210,8 @@ async fn connection<I: AsyncRead + AsyncWrite + Unpin>(
     let seen = phase.subscribe();
     let io = TokioIo::new(Watched { io, phase: phase.clone() });
     let router = TowerToHyperService::new(router);
-    let service = service_fn(move |request: Request<Incoming>| {
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer);
         phase.send_replace(Phase::Busy);
         let underway = Underway(phase.clone());
         let response = router.call(request);

@@ -94,22 +94,17 @@ pub async fn journal(
     Asked(query): Asked<v2::JournalQuery>,
 ) -> Result<Response, Refused> {
     let request = JournalRequest::read(&query).map_err(bad_request)?;
-    let (name, places) = places::of_unit(&api, &name, query.machine.as_deref(), query.forwarded)?;
-    let [(machine, place)] = &places[..] else {
-        let ids: Vec<&str> = places.iter().map(|(machine, _)| machine.short()).collect();
-        let problem = bad_request(format!("unit {name} is on {} machines: {}", ids.len(), ids.join(", ")));
-        return Err(problem.about(name.as_str()).with_hint("name one with --machine").into());
-    };
+    let (name, machine, place) = places::one_of_unit(&api, &name, query.machine.as_deref(), query.forwarded)?;
     let text = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];
     let body = match place {
         Place::Here(host) => {
-            Body::from_stream(own_journal(host, &name, &request).await?.take_until(Box::pin(api.ended())))
+            Body::from_stream(own_journal(&host, &name, &request).await?.take_until(Box::pin(api.ended())))
         }
         Place::There(client) => {
-            let pieces = places::journal(client, machine, &name, query).await?;
+            let pieces = places::journal(&client, &machine, &name, query).await?;
             Body::from_stream(pieces.take_until(Box::pin(api.ended())))
         }
-        Place::Nowhere(problem) => return Err(problem.clone().into()),
+        Place::Nowhere(problem) => return Err(problem.into()),
     };
     Ok((text, body).into_response())
 }

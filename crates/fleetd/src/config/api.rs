@@ -1,4 +1,4 @@
-//! What requests to the API may take: the keys `token_limit` and `api_*`.
+//! What requests to the API may take: the keys `token_limit`, `api_*` and `exec*`.
 
 use std::time::Duration;
 
@@ -17,6 +17,19 @@ pub struct ApiLimits {
     pub options: usize,
     /// Those of each listening socket.
     pub connections: ConnectionLimits,
+    /// Those of commands beside units.
+    pub exec: ExecLimits,
+}
+
+/// What commands beside units may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExecLimits {
+    /// `exec`: whether any may run on the machines that are served here.
+    pub allowed: bool,
+    /// `exec_max`: how many on one machine at once.
+    pub at_once: usize,
+    /// `exec_timeout`: how long one may run.
+    pub timeout: Duration,
 }
 
 /// What clients of one listening socket may take.
@@ -44,6 +57,9 @@ const BODY_BYTES: (u64, u64) = (4 << 20, 1 << 30);
 /// Bounds of `api_options`.
 const OPTIONS: (u64, u64) = (100, 1_000_000);
 
+/// Bounds of `exec_max`. Each holds a connection, six descriptors, and what it is given to read.
+const EXEC_MAX: (u64, u64) = (1, 1_000);
+
 /// Bounds of every time here.
 const TIMES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(24 * 60 * 60));
 
@@ -65,6 +81,11 @@ impl Settings {
                 header_bytes: self.read("api_header_bytes", |text| number(text, HEADER_BYTES))?,
                 header_timeout: self.read("api_header_timeout", time)?,
                 idle_timeout: self.read("api_idle_timeout", time)?,
+            },
+            exec: ExecLimits {
+                allowed: self.read("exec", value::boolean)?,
+                at_once: self.read("exec_max", |text| number(text, EXEC_MAX))?,
+                timeout: self.read("exec_timeout", time)?,
             },
         })
     }

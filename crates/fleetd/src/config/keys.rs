@@ -97,6 +97,9 @@ pub const KEYS: &[Key] = &[
     used("api_body_bytes", "67108864", "the largest body of a request, in bytes"),
     used("api_body_timeout", "1m", "how long the body of a request may take to come"),
     used("api_options", "10000", "how many options API v1 takes for one unit"),
+    used("exec", "true", "let clients of the API run commands beside units on this machine (fleetctl exec)"),
+    used("exec_max", "16", "how many such commands may run at once on a machine"),
+    used("exec_timeout", "1h", "how long such a command may run; it is stopped then"),
     ignored("engine_reconcile_interval", "the engine acts on events at once; see resync_interval"),
     ignored("enable_grpc", "states go through the store"),
     ignored("disable_watches", "watches are what the store is read by"),
@@ -105,7 +108,7 @@ pub const KEYS: &[Key] = &[
 ];
 
 /// The keys that SIGHUP puts into force. Of all others it says that they wait for the next start.
-pub const RELOADED: [&str; 13] = [
+pub const RELOADED: [&str; 16] = [
     "verbosity",
     "public_ip",
     "metadata",
@@ -119,4 +122,7 @@ pub const RELOADED: [&str; 13] = [
     "api_body_bytes",
     "api_body_timeout",
     "api_options",
+    "exec",
+    "exec_max",
+    "exec_timeout",
 ];

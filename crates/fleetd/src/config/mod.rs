@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use fleet_core::engine::EngineConfig;
 
-pub use api::{ApiLimits, ConnectionLimits};
+pub use api::{ApiLimits, ConnectionLimits, ExecLimits};
 pub use keys::{KEYS, Key, RELOADED, Role};
 pub use machines::{MachineConfig, MachinesError, SystemdAt};
 pub use store::StoreAt;
