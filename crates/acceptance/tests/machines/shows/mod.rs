@@ -3,6 +3,7 @@
 
 mod etcd;
 mod fleetd;
+mod follow;
 mod machines;
 mod proxy;
 mod scale;
