@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fleet_core::agent::{Agent, Effect, Event};
-use fleet_core::model::{MachineId, Placement, Revision, Timestamp, UnitState};
+use fleet_core::model::{MachineId, Timestamp, UnitState};
 use fleet_core::unit::{GUARD_UNIT, UnitHash, UnitName};
 use fleet_store::registry::ops::{self, Seat};
 use fleet_store::registry::{FileRecord, Key, Value as _};
-use fleet_store::{Change, KeyValue, Keys, LeaseId, Store, StoreError, TxnOutcome};
+use fleet_store::{LeaseId, Store, TxnOutcome};
 use fleet_systemd::{JobResult, ManagerError, ManagerEvent, UnitManager, UnitStatus, Verb};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
@@ -17,10 +17,10 @@ use crate::clock;
 use crate::guard::Post;
 use crate::leave::Departure;
 use crate::metrics::METRICS;
-use crate::view::Backoff;
+use crate::orders::{self, Orders};
 
-/// Changes of placements that may wait for the agent; more, and the watch waits.
-const PLACEMENTS_QUEUE: usize = 64;
+/// Changes of orders that may wait for the agent; more, and the watch waits.
+const ORDERS_QUEUE: usize = 64;
 
 /// What an agent's shell works with.
 pub struct Parts {
@@ -46,13 +46,13 @@ pub struct Parts {
 pub async fn run(parts: Parts) {
     let Parts { machine, store, manager, mut seat, guard, n_slices, resync, departure } = parts;
     let (results_tx, mut results) = mpsc::unbounded_channel();
-    let (placements_tx, mut placements) = mpsc::channel(PLACEMENTS_QUEUE);
+    let (placements_tx, mut placements) = mpsc::channel(ORDERS_QUEUE);
     // Dropped with this future, and so ended.
     let mut tasks = JoinSet::new();
     // The lease as this loop knows it. Not a second receiver of `seat`: which of two hears first is chance, and equal
     // happenings shall give an equal run.
     let (lease_known, follower_lease) = watch::channel(seat.borrow_and_update().lease);
-    tasks.spawn(follow_placements(machine.clone(), Arc::clone(&store), follower_lease, resync, placements_tx));
+    tasks.spawn(orders::follow(machine.clone(), Arc::clone(&store), follower_lease, resync, placements_tx));
     let mut signals = manager.events().expect("the manager's events are taken once, here");
     let shell = Shell { machine, store, manager, results: results_tx };
     let mut agent = Agent::new(n_slices);
@@ -119,13 +119,6 @@ enum Heard {
     FromManager(ManagerEvent),
     Orders(Orders),
     Other(Event),
-}
-
-/// Orders of this machine, or changes of them.
-struct Orders {
-    event: Event,
-    /// The machine's lease before they were read, if these are all there are.
-    read_under: Option<LeaseId>,
 }
 
 /// What woke the loop, and all else that is there already, in an order that is true: of each source in its own order, and what
@@ -376,92 +369,6 @@ impl Shell {
             }
         }
         Ok(())
-    }
-}
-
-/// Tells the placements of one machine: all of them, then each change; all of them again after a gap, with a new lease
-/// (what was ordered before it may have been taken back), and now and then, because watches have lost events before.
-async fn follow_placements(
-    machine: MachineId,
-    store: Arc<dyn Store>,
-    mut lease: watch::Receiver<LeaseId>,
-    resync: Duration,
-    orders: mpsc::Sender<Orders>,
-) {
-    let keys = Key::placements_of(&machine);
-    let mut backoff = Backoff::default();
-    loop {
-        match follow_once(&keys, &*store, &mut lease, resync, &orders, &mut backoff).await {
-            Ok(Ended::NobodyListens) => return,
-            Ok(Ended::ResyncDue) => (),
-            Err(err) => {
-                tracing::warn!(%machine, error = %err, "lost sight of the placements; looking at all of them anew");
-                backoff.pause().await;
-            }
-        }
-    }
-}
-
-/// Why a watch was left although it works.
-enum Ended {
-    NobodyListens,
-    ResyncDue,
-}
-
-async fn follow_once(
-    keys: &Keys,
-    store: &dyn Store,
-    lease: &mut watch::Receiver<LeaseId>,
-    resync: Duration,
-    orders: &mpsc::Sender<Orders>,
-    backoff: &mut Backoff,
-) -> Result<Ended, StoreError> {
-    // Before the read: what is read is no older than this lease.
-    let read_under = Some(*lease.borrow_and_update());
-    let snapshot = store.read(keys).await?;
-    let all = snapshot.kvs.iter().filter_map(placement).collect();
-    if orders.send(Orders { event: Event::Placements(all), read_under }).await.is_err() {
-        return Ok(Ended::NobodyListens);
-    }
-    let mut watch = store.watch(keys, Revision(snapshot.revision.0 + 1)).await?;
-    let due = tokio::time::Instant::now() + resync;
-    loop {
-        let batch = tokio::select! {
-            biased;
-            Ok(()) = lease.changed() => return Ok(Ended::ResyncDue),
-            () = tokio::time::sleep_until(due) => return Ok(Ended::ResyncDue),
-            batch = watch.next() => batch?,
-        };
-        backoff.reset();
-        let event = Event::PlacementsChanged(batch.changes.iter().filter_map(placement_change).collect());
-        if orders.send(Orders { event, read_under: None }).await.is_err() {
-            return Ok(Ended::NobodyListens);
-        }
-    }
-}
-
-/// An order as it stands in the store. One that cannot be read is left as if it were not there to be carried out, and said.
-fn placement(kv: &KeyValue) -> Option<(UnitName, Placement)> {
-    let Some(Key::Placement(_, name)) = Key::parse(&kv.key) else {
-        tracing::warn!(key = kv.key, "no placement has such a key");
-        return None;
-    };
-    match Placement::decode(&kv.value) {
-        Ok(placement) => Some((name, placement)),
-        Err(err) => {
-            tracing::warn!(key = kv.key, error = %err, "cannot read a placement");
-            None
-        }
-    }
-}
-
-fn placement_change(change: &Change) -> Option<(UnitName, Option<Placement>)> {
-    match change {
-        Change::Put(kv) => placement(kv).map(|(name, placement)| (name, Some(placement))),
-        Change::Delete { key, .. } => match Key::parse(key) {
-            Some(Key::Placement(_, name)) => Some((name, None)),
-            Some(_) | None => None,
-        },
     }
 }
 

@@ -22,6 +22,7 @@ mod logging;
 mod measured;
 mod metrics;
 mod nudge;
+mod orders;
 pub mod parts;
 pub mod presence;
 mod recent;

@@ -1,6 +1,6 @@
 //! What the agent hears, and what it asks of the world.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::{JobResult, Look, Receipt, UnitStatus, Verb, WriteFile};
@@ -11,8 +11,14 @@ use crate::unit::{UnitHash, UnitName};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A full look at the placements of this machine: all there are.
-    Placements(BTreeMap<UnitName, Placement>),
-    /// Changes of placements of one or more revisions, in order.
+    Placements {
+        /// Those that can be read.
+        orders: BTreeMap<UnitName, Placement>,
+        /// The units about which there is an order that cannot be read. For them the last one that could be stays in force, and
+        /// where there was none, nothing is done: an order of a newer fleet is no reason to stop a healthy unit.
+        unreadable: BTreeSet<UnitName>,
+    },
+    /// Changes of placements of one or more revisions, in order; what cannot be read is left out, and changes nothing.
     PlacementsChanged(Vec<(UnitName, Option<Placement>)>),
     /// Canonical unit files that were asked for; `None` where the store has none.
     Fetched(Vec<(UnitHash, Option<Arc<str>>)>),

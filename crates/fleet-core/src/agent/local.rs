@@ -15,8 +15,6 @@ pub(super) struct Local {
     pub(super) since: Timestamp,
     pub(super) busy: Option<Busy>,
     pub(super) trouble: Option<Trouble>,
-    /// It was stopped here because nothing was ordered. Its receipt says still that it was started: the file goes next.
-    pub(super) stopped_unordered: bool,
     /// Why the last order was carried out badly; empty when it was not.
     pub(super) error: String,
     /// What the store has been told, or is being told.
@@ -65,19 +63,6 @@ impl Local {
         let is_dead = || self.status.as_ref().is_some_and(UnitStatus::is_between_lives);
         let runs = self.is_live() && (order.is_stop() || !is_dead());
         !runs && matches!(self.busy, None | Some(Busy::WritingReceipt(_)))
-    }
-
-    /// Notes a unit that was stopped because nothing was ordered as never started, if it is ordered again by now: the order may
-    /// be the very one that was carried out before.
-    pub(super) fn forget_stopped(&mut self, order: Option<&Placement>) {
-        let Some(order) = order.filter(|_| self.stopped_unordered && self.busy.is_none()) else { return };
-        self.stopped_unordered = false;
-        // For another file, and for a newer order, it is started anyway.
-        let is_done = |receipt: &&mut Receipt| receipt.hash == order.hash && order.generation <= receipt.generation;
-        if let Some(receipt) = self.receipt.as_mut().filter(is_done).filter(|_| self.on_disk) {
-            (receipt.generation, receipt.reached) = (Generation(0), TargetState::Loaded);
-            self.receipt_unsaved = true;
-        }
     }
 
     pub(super) fn is_due(&self, now: Timestamp) -> bool {

@@ -14,6 +14,7 @@ mod event;
 mod guard;
 mod local;
 mod noun;
+mod orders;
 mod report;
 mod results;
 mod step;
@@ -61,6 +62,8 @@ pub struct Agent {
     n_slices: u32,
     /// `None` until the store was read for the first time: then nothing is known to be unwanted.
     placements: Option<BTreeMap<UnitName, Placement>>,
+    /// Units with an order that cannot be read, and none before it that could: nothing is done about them.
+    unreadable: BTreeSet<UnitName>,
     files: BTreeMap<UnitHash, Arc<str>>,
     fetching: BTreeSet<UnitHash>,
     units: BTreeMap<UnitName, Local>,
@@ -125,6 +128,7 @@ impl Agent {
         Agent {
             n_slices,
             placements: None,
+            unreadable: BTreeSet::new(),
             files: BTreeMap::new(),
             fetching: BTreeSet::new(),
             units: BTreeMap::new(),
@@ -171,40 +175,13 @@ impl Agent {
 
     fn note(&mut self, now: Timestamp, event: Event) {
         match event {
-            Event::Placements(_) | Event::PlacementsChanged(_) if self.leave != Leave::No => (),
+            Event::Placements { .. } | Event::PlacementsChanged(_) if self.leave != Leave::No => (),
             Event::Leave => {
-                self.note(now, Event::Placements(BTreeMap::new()));
+                self.note(now, Event::Placements { orders: BTreeMap::new(), unreadable: BTreeSet::new() });
                 self.leave = Leave::UnderWay;
             }
-            Event::Placements(placements) => {
-                if self.placements.is_some() && self.look == LookState::Known {
-                    // All is read anew now and then, and so is the machine: signals have been lost before, too.
-                    self.look = LookState::Needed;
-                }
-                let leaving = placements.iter().filter(|(_, order)| order.is_leaving());
-                leaving.for_each(|(name, _)| self.report.note(now, name));
-                let before = self.placements.replace(placements).unwrap_or_default();
-                self.dirty.extend(before.into_keys());
-                self.dirty.extend(self.placements.iter().flatten().map(|(name, _)| name.clone()));
-                self.dirty.extend(self.units.keys().cloned());
-                self.placements_changed();
-            }
-            Event::PlacementsChanged(changes) => {
-                if let Some(placements) = &mut self.placements {
-                    for (name, placement) in changes {
-                        if placement.as_ref().is_some_and(Placement::is_leaving) {
-                            // That nothing of it runs is an answer, too.
-                            self.report.note(now, &name);
-                        }
-                        match placement {
-                            Some(placement) => placements.insert(name.clone(), placement),
-                            None => placements.remove(&name),
-                        };
-                        self.dirty.insert(name);
-                    }
-                    self.placements_changed();
-                }
-            }
+            Event::Placements { orders, unreadable } => self.ordered_anew(now, orders, unreadable),
+            Event::PlacementsChanged(changes) => self.ordered(now, changes),
             Event::Fetched(files) => {
                 for (hash, text) in files {
                     self.fetching.remove(&hash);
@@ -267,23 +244,6 @@ impl Agent {
             Event::GuardFailed(reason) => self.guard_failed(now, &reason),
             Event::Tick => self.wake = None,
         }
-    }
-
-    fn placements_changed(&mut self) {
-        self.forget_files();
-        self.guard_is_needed = self.placements.iter().flatten().any(|(_, order)| guard::is_guarded(order));
-    }
-
-    /// Keeps only the texts that a placement still needs, so that memory does not grow with history.
-    fn forget_files(&mut self) {
-        let placements = self.placements.iter().flatten();
-        let needed: BTreeSet<UnitHash> = placements.map(|(_, placement)| placement.hash).collect();
-        self.files.retain(|hash, _| needed.contains(hash));
-    }
-
-    fn ordered_with(&self, hash: UnitHash) -> Vec<UnitName> {
-        let placements = self.placements.iter().flatten();
-        placements.filter(|(_, placement)| placement.hash == hash).map(|(name, _)| name.clone()).collect()
     }
 
     fn fetch_failed(&mut self, now: Timestamp, hash: UnitHash, reason: &str) {
@@ -386,10 +346,12 @@ impl Agent {
         let (mut writes, mut removes, mut starts) = (Vec::new(), Vec::new(), Vec::new());
         let mut fetch = BTreeSet::new();
         for name in std::mem::take(&mut self.dirty) {
+            if self.unreadable.contains(&name) {
+                continue;
+            }
             let order = self.placements.as_ref().and_then(|placements| placements.get(&name));
             let local = self.units.entry(name.clone()).or_default();
             local.forget_start(order, self.guard.run());
-            local.forget_stopped(order);
             match step::next(order, local, now) {
                 Step::Rest => (),
                 Step::Forget => {
@@ -489,7 +451,7 @@ impl Agent {
         };
         let next = retries
             .chain(look)
-            .chain(self.report.wake())
+            .chain(self.report.wake(self.n_jobs))
             .chain(self.remove_at)
             .chain(self.guard_retry())
             .filter(|&at| now < at)

@@ -14,11 +14,14 @@ use crate::unit::UnitName;
 /// that ends spares the store, and all who watch it, three of four writes; who waits for a slow one hears of it soon enough.
 pub const REPORT_PATIENCE_MS: u64 = 150;
 
-/// Reports are at least so far apart, in milliseconds.
+/// While many jobs are under way, reports are at least so far apart, in milliseconds.
 ///
-/// A thousand units that start together take a second or so; told in twenty reports they cost the store, and all who watch it,
-/// a fraction of what they cost in hundreds. Nobody who waits for one unit waits longer for it: the first report goes at once.
-pub const REPORT_PAUSE_MS: u64 = 50;
+/// A thousand units that start together take a second or so; told in ten reports they cost the store, and all who watch it, a
+/// fraction of what they cost in hundreds.
+pub const REPORT_PAUSE_MS: u64 = 100;
+
+/// So many jobs are many. With fewer, each report goes at once: who starts one unit after the other does not wait for pauses.
+pub const REPORT_CROWD: usize = 8;
 
 /// What is still to be told, and how telling went.
 #[derive(Debug, Default)]
@@ -28,7 +31,7 @@ pub(super) struct ReportState {
     unreported: BTreeMap<UnitName, Timestamp>,
     failures: u32,
     retry_at: Option<Timestamp>,
-    /// When the pause after the last report ends.
+    /// When the pause after the last report ends; it is one only while many jobs are under way.
     pause_until: Option<Timestamp>,
     /// When the patience with a unit in motion ends.
     patient_until: Option<Timestamp>,
@@ -43,9 +46,15 @@ impl ReportState {
     }
 
     /// When to look again whether something is to be told.
-    pub(super) fn wake(&self) -> impl Iterator<Item = Timestamp> {
-        let pause_until = self.pause_until.filter(|_| self.under_way.is_none() && !self.unreported.is_empty());
+    pub(super) fn wake(&self, n_jobs: usize) -> impl Iterator<Item = Timestamp> {
+        let waits = self.under_way.is_none() && !self.unreported.is_empty();
+        let pause_until = self.pause_until(n_jobs).filter(|_| waits);
         self.retry_at.into_iter().chain(self.patient_until).chain(pause_until)
+    }
+
+    /// When the pause ends, if with so many jobs it is one.
+    fn pause_until(&self, n_jobs: usize) -> Option<Timestamp> {
+        self.pause_until.filter(|_| REPORT_CROWD <= n_jobs)
     }
 }
 
@@ -53,7 +62,8 @@ impl Agent {
     /// One report at a time: what happens meanwhile goes into the next one together.
     pub(super) fn report(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         let must_wait = |at: Option<Timestamp>| at.is_some_and(|at| now < at);
-        if self.report.under_way.is_some() || must_wait(self.report.retry_at) || must_wait(self.report.pause_until) {
+        let pause_until = self.report.pause_until(self.n_jobs);
+        if self.report.under_way.is_some() || must_wait(self.report.retry_at) || must_wait(pause_until) {
             return;
         }
         if self.placements.is_none() || self.look != LookState::Known {

@@ -37,7 +37,12 @@ impl Agent {
                 local.trouble = None;
                 self.touch(now, name);
             }
-            Err(reason) => self.failed(now, name, reason),
+            Err(reason) => {
+                // It is true all the same.
+                local.receipt = Some(receipt);
+                local.receipt_unsaved = true;
+                self.failed(now, name, reason);
+            }
         }
     }
 
@@ -69,7 +74,6 @@ impl Agent {
             Err(reason) => return self.failed(now, name, reason),
             Ok(ended) => ended,
         };
-        local.stopped_unordered = verb == Verb::Stop && order.is_none();
         match (verb, ended) {
             (Verb::Stop, JobResult::Done) => self.settled(now, name),
             // Whatever kept the stop from ending well, systemd's state says whether something still runs.

@@ -35,15 +35,15 @@ pub(super) fn next(order: Option<&Placement>, local: &Local, now: Timestamp) -> 
             return Step::Rest;
         }
     }
-    if let (true, true, Some(receipt)) = (local.receipt_unsaved, local.on_disk, &local.receipt) {
+    let Some(order) = order else { return leave(local) };
+    if order.is_stop() && local.is_live() {
+        return stop_what_leaves(local, Some(order));
+    }
+    if let Some(receipt) = local.receipt.as_ref().filter(|_| local.on_disk && local.receipt_unsaved) {
         return Step::WriteReceipt(receipt.clone());
     }
-    let Some(order) = order else { return leave(local) };
     if order.is_leaving() {
-        return match order.is_stop() && local.is_live() {
-            true => Step::Run(Verb::Stop, Some(order.clone())),
-            false => keep_running(local),
-        };
+        return keep_running(local);
     }
     let receipt = match &local.receipt {
         Some(receipt) if local.on_disk && receipt.hash == order.hash => receipt,
@@ -72,18 +72,34 @@ pub(super) fn next(order: Option<&Placement>, local: &Local, now: Timestamp) -> 
 ///
 /// What does not run any more is noted as never started, so that it is, should this machine get it back.
 fn keep_running(local: &Local) -> Step {
-    match &local.receipt {
-        Some(receipt) if local.on_disk && !local.is_live() && receipt.reached == TargetState::Launched => {
-            Step::WriteReceipt(Receipt { generation: Generation(0), reached: TargetState::Loaded, ..receipt.clone() })
-        }
+    match never_started(local) {
+        Some(receipt) if !local.is_live() => Step::WriteReceipt(receipt),
         Some(_) | None => Step::Rest,
     }
+}
+
+/// Stops what may come back by the very order that was carried out before. So it is noted as never started first: whatever
+/// becomes of this fleetd meanwhile, it is then started again. If that cannot be noted it is stopped all the same.
+fn stop_what_leaves(local: &Local, order: Option<&Placement>) -> Step {
+    let cannot_be_noted = local.trouble.as_ref().is_some_and(|trouble| trouble.order.as_ref() == order);
+    let unsaved = local.receipt.clone().filter(|_| local.on_disk && local.receipt_unsaved);
+    match never_started(local).or(unsaved) {
+        Some(receipt) if !cannot_be_noted => Step::WriteReceipt(receipt),
+        Some(_) | None => Step::Run(Verb::Stop, order.cloned()),
+    }
+}
+
+/// What to note so that the unit counts as never started; `None` if it does already.
+fn never_started(local: &Local) -> Option<Receipt> {
+    let receipt = local.receipt.as_ref().filter(|_| local.on_disk)?;
+    let was_started = receipt.reached == TargetState::Launched;
+    was_started.then(|| Receipt { generation: Generation(0), reached: TargetState::Loaded, ..receipt.clone() })
 }
 
 /// Nothing is wanted here: stop, then remove, then forget.
 fn leave(local: &Local) -> Step {
     match (local.on_disk, local.is_live()) {
-        (true, true) => Step::Run(Verb::Stop, None),
+        (true, true) => stop_what_leaves(local, None),
         (true, false) => Step::Remove,
         // Without a file of ours it is none of our business.
         (false, _) => Step::Forget,

@@ -8,6 +8,7 @@ mod key;
 pub mod ops;
 pub mod record;
 pub mod restore;
+mod stand_in;
 mod value;
 mod view;
 

@@ -186,16 +186,13 @@ pub fn destroy(view: &View, unit: &UnitName) -> Result<Txn, OpsError> {
 ///
 /// # Errors
 /// [`OpsError::NoUnit`] (but for one that stops on its way out), [`OpsError::InactivePlacement`], [`OpsError::TooBig`] for
-/// more than fit one transaction, and [`OpsError::Unreadable`] for a unit that cannot be read (what runs of it is left as it is,
-/// because a value written by a newer fleet is no reason to stop a healthy unit) or a brake (which says that nothing is moved).
+/// more than fit one transaction.
 pub fn change_placements(view: &View, changes: &[PlacementChange]) -> Result<Txn, OpsError> {
-    readable(view, &Key::Brake)?;
     let mut txn = Txn::default();
     let (mut guarded, mut absent) = (BTreeSet::new(), BTreeSet::new());
     for PlacementChange { machine, unit, placement } in changes {
         let key = Key::Placement(machine.clone(), unit.clone());
         let unit_key = Key::Unit(unit.clone());
-        readable(view, &unit_key)?;
         let seen = view.mod_revision(&key);
         let guard = match seen {
             Some(seen) => Guard::ModRevision(key.to_string(), seen),
@@ -210,11 +207,12 @@ pub fn change_placements(view: &View, changes: &[PlacementChange]) -> Result<Txn
                 if placement.target == TargetState::Inactive {
                     return Err(OpsError::InactivePlacement { unit: unit.clone() });
                 }
-                let unit_guard = match existing(view, unit) {
-                    Ok((_, seen)) => Guard::ModRevision(unit_key.to_string(), seen),
+                // One that cannot be read has a stand-in.
+                let unit_guard = match view.mod_revision(&unit_key) {
+                    Some(seen) => Guard::ModRevision(unit_key.to_string(), seen),
                     // What stops on its way out may be destroyed already.
-                    Err(OpsError::NoUnit { .. }) if placement.is_stop() => Guard::Absent(unit_key.to_string()),
-                    Err(err) => return Err(err),
+                    None if placement.is_stop() => Guard::Absent(unit_key.to_string()),
+                    None => return Err(OpsError::NoUnit { unit: unit.clone() }),
                 };
                 if guarded.insert(unit) {
                     txn.guards.push(unit_guard);

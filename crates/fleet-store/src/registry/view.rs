@@ -23,8 +23,8 @@ const LEAVE_MAX_AT_ONCE: u32 = 32;
 pub struct View {
     /// Of every key in the store, readable or not.
     mod_revisions: BTreeMap<String, Revision>,
-    cluster: Cluster,
-    units: BTreeMap<UnitName, UnitRecord>,
+    pub(super) cluster: Cluster,
+    pub(super) units: BTreeMap<UnitName, UnitRecord>,
     files: BTreeMap<UnitHash, Arc<StoredFile>>,
     machines: BTreeMap<MachineId, MachineEntry>,
     metadata: BTreeMap<MachineId, BTreeMap<MetadataKey, MetadataRecord>>,
@@ -34,7 +34,7 @@ pub struct View {
     states: BTreeMap<MachineId, BTreeMap<UnitName, UnitState>>,
     leader: Option<(LeaderRecord, Revision)>,
     n_requests: usize,
-    unreadable: BTreeMap<String, UnreadableReason>,
+    pub(super) unreadable: BTreeMap<String, UnreadableReason>,
     // Indexes, each derived from the above.
     file_users: BTreeMap<UnitHash, FileUsers>,
     unused_files: BTreeSet<UnitHash>,
@@ -241,7 +241,8 @@ impl View {
         self.n_requests
     }
 
-    /// The keys that could not be read, and why. They can be listed and deleted, and hurt nothing else.
+    /// The keys that could not be read, and why. They can be listed and deleted, and hurt nothing else: in
+    /// [`View::cluster`], and only there, a stand-in takes the place of a unit, a placement or a brake.
     #[must_use]
     pub fn unreadable(&self) -> &BTreeMap<String, UnreadableReason> {
         &self.unreadable
@@ -302,6 +303,7 @@ impl View {
             debug_assert!(gone.is_ok(), "taking a key away reads no value");
             self.unreadable.insert(text.to_owned(), err.into());
         }
+        self.stand_in(&key, changed);
         changed.insert(key);
     }
 
@@ -387,7 +389,7 @@ impl View {
         self.units.insert(unit.clone(), record);
     }
 
-    fn set_placement(&mut self, machine: &MachineId, unit: &UnitName, placement: Option<Placement>) {
+    pub(super) fn set_placement(&mut self, machine: &MachineId, unit: &UnitName, placement: Option<Placement>) {
         let user = (machine.clone(), unit.clone());
         if let Some(old) = self.placement(machine, unit).map(|old| old.hash) {
             self.use_file(&old, |users| users.placements.remove(&user));
@@ -455,7 +457,7 @@ impl View {
         }
     }
 
-    fn requirements(&self, unit: &UnitName, hash: &UnitHash) -> Arc<Requirements> {
+    pub(super) fn requirements(&self, unit: &UnitName, hash: &UnitHash) -> Arc<Requirements> {
         Arc::new(match self.files.get(hash) {
             Some(stored) => Requirements::of(unit, &stored.file),
             // It must wait, and not run anywhere at all: its constraints are not known.

@@ -1,15 +1,15 @@
-//! Two kinds of tests: scripts (events in, effects out, as text), and machines that fail at random and must converge.
+//! Two kinds of tests: scripts (events in, effects out, as text), and [`histories`].
 
-use std::collections::BTreeMap;
+mod histories;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use expect_test::{Expect, expect};
-use rand::rngs::StdRng;
-use rand::{RngExt as _, SeedableRng as _};
 
-use super::report::REPORT_PAUSE_MS;
+use super::report::{REPORT_CROWD, REPORT_PAUSE_MS};
 use super::*;
-use crate::model::{Generation, Revision, TargetState, UnitState};
+use crate::model::{Generation, Revision, UnitState};
 use crate::unit::WhenIsolated;
 
 fn canonical(letter: &str) -> String {
@@ -50,6 +50,10 @@ fn placement(text: &str) -> Placement {
     }
 }
 
+fn all_orders(orders: &BTreeMap<UnitName, Placement>) -> Event {
+    Event::Placements { orders: orders.clone(), unreadable: BTreeSet::new() }
+}
+
 /// Of a unit that needs the guard: by its first run.
 fn receipt(text: &str) -> Receipt {
     let order = placement(text);
@@ -73,7 +77,9 @@ fn event(line: &str) -> Event {
     let result = |text: &str| if text.is_empty() { Ok(()) } else { Err(text.to_owned()) };
     match word {
         "placements" => {
-            Event::Placements(args.iter().map(pair).map(|(unit, p)| (name(&unit), placement(&p))).collect())
+            let (unreadable, orders): (Vec<_>, Vec<_>) = args.iter().map(pair).partition(|(_, p)| p == "?");
+            let orders = orders.iter().map(|(unit, p)| (name(unit), placement(p))).collect();
+            Event::Placements { orders, unreadable: unreadable.iter().map(|(unit, _)| name(unit)).collect() }
         }
         "change" => {
             let one = |(unit, p): (String, String)| (name(&unit), (p != "-").then(|| placement(&p)));
@@ -95,6 +101,7 @@ fn event(line: &str) -> Event {
         "wrote" => Event::Wrote(args.iter().map(pair).map(|(unit, err)| (name(&unit), result(&err))).collect()),
         "removed" => Event::Removed(args.iter().map(pair).map(|(unit, err)| (name(&unit), result(&err))).collect()),
         "receipt" => Event::ReceiptWritten(name(args[0]), Ok(())),
+        "unreceipt" => Event::ReceiptWritten(name(args[0]), Err("disk full".to_owned())),
         "status" => Event::Status(status(args[0], args[1])),
         "ran" => {
             let verb = match args[1] {
@@ -164,10 +171,6 @@ fn check(script: &str, expected: Expect) {
             now = Timestamp(at.parse().expect("a time"));
             continue;
         }
-        if line == "reported" {
-            // A report takes a while, here as long as the pause after it.
-            now = now.plus_ms(REPORT_PAUSE_MS);
-        }
         writeln!(out, "{line}").expect("a string takes all");
         for effect in agent.handle(now, event(line)) {
             writeln!(out, "    {}", show(&effect)).expect("a string takes all");
@@ -198,7 +201,7 @@ fn a_pair_is_written_together_and_then_started() {
             wrote main side
                 start main
                 start side
-                wake 200
+                wake 150
             status main active
             ran main start done
                 receipt main=launched:1:0:A
@@ -272,11 +275,11 @@ fn nothing_is_done_before_the_store_and_the_machine_were_seen() {
                 look
             looked a=active,launched:1:0:A
             placements
-                stop a
-                wake 150
+                receipt a=loaded:0:0:A
+                report a=active/launched:1
             ran a stop done
-                stop a
             status a inactive
+                remove a
             removed a
         "#]],
     );
@@ -290,6 +293,7 @@ fn what_is_leaving_goes_on_and_is_not_started() {
          looked a=active,launched:1:0:A b=inactive,loaded:1:0:B
          reported
          change a=-
+         receipt a
          status a inactive
          ran a stop done
          removed a",
@@ -300,9 +304,11 @@ fn what_is_leaving_goes_on_and_is_not_started() {
                 report a=active/launched:1 b=inactive/loaded:1:left c=inactive/inactive:0:left
             reported
             change a=-
+                receipt a=loaded:0:0:A
+            receipt a
                 stop a
+                wake 150
             status a inactive
-                wake 200
             ran a stop done
                 remove a
             removed a
@@ -320,10 +326,10 @@ fn what_is_leaving_stops_if_it_is_told_so() {
          guarded
          reported
          change a=loaded:1:0:A:stop:leaving b=loaded:1:0:B:stop:leaving
-         status a inactive
-         ran a stop done
          receipt a
          receipt b
+         status a inactive
+         ran a stop done
          reported
          change a=- b=-
          removed a b",
@@ -336,15 +342,14 @@ fn what_is_leaving_stops_if_it_is_told_so() {
             guarded
             reported
             change a=loaded:1:0:A:stop:leaving b=loaded:1:0:B:stop:leaving
-                stop a
+                receipt a=loaded:0:0:A
                 receipt b=loaded:0:0:B
                 report b=failed/launched:1:left
-                wake 200
+            receipt a
+                stop a
+            receipt b
             status a inactive
             ran a stop done
-                receipt a=loaded:0:0:A
-            receipt a
-            receipt b
             reported
                 report a=inactive/loaded:0:left b=failed/loaded:0:left
             change a=- b=-
@@ -484,11 +489,11 @@ fn what_comes_back_while_it_stops_is_started_again() {
          looked a=active,launched:1:0:A
          reported
          change a=-
+         receipt a
          status a deactivating
          change a=launched:1:0:A
          status a inactive
          ran a stop done
-         receipt a
          ran a start done",
         expect![[r#"
             placements a=launched:1:0:A
@@ -497,18 +502,151 @@ fn what_comes_back_while_it_stops_is_started_again() {
                 report a=active/launched:1
             reported
             change a=-
+                receipt a=loaded:0:0:A
+            receipt a
                 stop a
+                wake 150
             status a deactivating
-                wake 200
             change a=launched:1:0:A
             status a inactive
             ran a stop done
-                receipt a=loaded:0:0:A
-                report a=inactive/loaded:0
-            receipt a
                 start a
             ran a start done
                 receipt a=launched:1:0:A
+                report a=inactive/launched:1
+        "#]],
+    );
+}
+
+/// That it stops is noted first, so that another fleetd knows it, too.
+#[test]
+fn what_comes_back_while_it_stops_is_started_by_the_next_fleetd() {
+    check(
+        "placements a=launched:1:0:A
+         looked a=inactive,loaded:0:0:A
+         ran a start done",
+        expect![[r#"
+            placements a=launched:1:0:A
+                look
+            looked a=inactive,loaded:0:0:A
+                start a
+                wake 150
+            ran a start done
+                receipt a=launched:1:0:A
+                report a=inactive/launched:1
+        "#]],
+    );
+}
+
+/// While many jobs are under way, there is a pause between reports; the last of a crowd are told at once.
+#[test]
+fn a_crowd_is_told_in_few_reports() {
+    let names: Vec<UnitName> = (0..=REPORT_CROWD + 2).map(|idx| name(&format!("u{idx}"))).collect();
+    let order = placement("launched:1:0:A");
+    let look = Look {
+        files: names.iter().map(|name| (name.clone(), Some(receipt("loaded:0:0:A")))).collect(),
+        ..Look::default()
+    };
+    let mut agent = Agent::new(0);
+    let orders = names.iter().map(|name| (name.clone(), order.clone())).collect();
+    agent.handle(Timestamp(0), all_orders(&orders));
+    agent.handle(Timestamp(0), Event::Looked(look));
+    let mut told = |now: u64, event: Event| {
+        let effects = agent.handle(Timestamp(now), event);
+        let told = effects.into_iter().map(|effect| if let Effect::Report(states) = effect { states.len() } else { 0 });
+        told.sum::<usize>()
+    };
+    let done = |idx: usize| Event::Ran(names[idx].clone(), Verb::Start, Ok(JobResult::Done));
+    assert_eq!(told(0, done(0)), 1, "the first is told at once");
+    assert_eq!(told(1, Event::Reported(Ok(()))), 0);
+    assert_eq!(told(2, done(1)), 0, "then there is a pause");
+    assert_eq!(told(3, done(2)), 0);
+    assert_eq!(told(REPORT_PAUSE_MS, Event::Tick), 2, "after it, what came meanwhile is told together");
+    assert_eq!(told(REPORT_PAUSE_MS + 1, Event::Reported(Ok(()))), 0);
+    assert_eq!(told(REPORT_PAUSE_MS + 2, done(3)), 1, "few are left, so there is no pause any more");
+}
+
+/// What cannot be noted is stopped all the same: a full disk is no reason to run what nobody wants.
+#[test]
+fn what_cannot_be_noted_is_stopped() {
+    check(
+        "placements a=launched:1:0:A
+         looked a=active,launched:1:0:A
+         reported
+         change a=-
+         unreceipt a
+         @600
+         tick
+         status a inactive
+         ran a stop done
+         removed a",
+        expect![[r#"
+            placements a=launched:1:0:A
+                look
+            looked a=active,launched:1:0:A
+                report a=active/launched:1
+            reported
+            change a=-
+                receipt a=loaded:0:0:A
+            unreceipt a
+                report a=active/loaded:0 (disk full)
+                wake 500
+            tick
+                stop a
+            status a inactive
+            ran a stop done
+                remove a
+            removed a
+        "#]],
+    );
+}
+
+/// An order of a newer fleet changes nothing, until it can be read, or is none.
+#[test]
+fn unreadable_orders_change_nothing() {
+    check(
+        "placements a=launched:1:0:A b=?
+         looked a=active,launched:1:0:A b=active,launched:1:0:B c=inactive,launched:1:0:C
+         removed c
+         reported
+         placements a=? b=?
+         looked a=active,launched:1:0:A b=inactive,launched:1:0:B
+         reported
+         change a=launched:1:1:A b=launched:1:0:B
+         ran a restart done
+         receipt a
+         reported
+         placements b=?
+         looked a=active,launched:1:1:A b=active,launched:1:0:B
+         change b=-",
+        expect![[r#"
+            placements a=launched:1:0:A b=?
+                look
+            looked a=active,launched:1:0:A b=active,launched:1:0:B c=inactive,launched:1:0:C
+                remove c
+                report a=active/launched:1 b=active/launched:1
+                wake 150
+            removed c
+            reported
+                report c=gone
+            placements a=? b=?
+                look
+            looked a=active,launched:1:0:A b=inactive,launched:1:0:B
+            reported
+            change a=launched:1:1:A b=launched:1:0:B
+                restart a
+                report b=inactive/launched:1
+            ran a restart done
+                receipt a=launched:1:1:A
+            receipt a
+            reported
+                report a=active/launched:1
+            placements b=?
+                look
+            looked a=active,launched:1:1:A b=active,launched:1:0:B
+                receipt a=loaded:0:1:A
+            change b=-
+                receipt b=loaded:0:0:B
         "#]],
     );
 }
@@ -563,6 +701,7 @@ fn no_start_without_a_guard() {
          ran s start done
          receipt s
          change s=-
+         receipt s
          status s inactive
          ran s stop done
          removed s",
@@ -590,6 +729,8 @@ fn no_start_without_a_guard() {
             receipt s
             change s=-
                 guard needless
+                receipt s=loaded:0:0:A
+            receipt s
                 stop s
             status s inactive
             ran s stop done
@@ -654,9 +795,9 @@ fn what_a_guard_stopped_comes_back_with_the_next() {
             reported
             unguarded
                 report s=inactive/launched:1 (not started, because it may not run without fleet-guard.service: no lease)
-                wake 600
+                wake 500
             tick
-                wake 600
+                guard needed
             guarded second
                 receipt s=loaded:0:0:A
             receipt s
@@ -707,7 +848,7 @@ fn other_content_is_stopped_by_the_old_file_then_written_then_started() {
             change a=launched:2:0:B
                 stop a
             status a deactivating
-                wake 200
+                wake 150
             change a=launched:3:0:B
             status a inactive
             ran a stop done
@@ -729,6 +870,7 @@ fn a_unit_destroyed_and_submitted_again_during_a_slow_stop_runs_in_the_end() {
         "placements a=launched:1:0:A
          looked a=active,launched:1:0:A
          change a=-
+         receipt a
          status a deactivating
          change a=launched:9:0:A
          status a inactive
@@ -740,6 +882,8 @@ fn a_unit_destroyed_and_submitted_again_during_a_slow_stop_runs_in_the_end() {
             looked a=active,launched:1:0:A
                 report a=active/launched:1
             change a=-
+                receipt a=loaded:0:0:A
+            receipt a
                 stop a
             status a deactivating
             change a=launched:9:0:A
@@ -823,7 +967,7 @@ fn one_bad_unit_hurts_one_unit() {
                 start bad
                 start good
                 report full=inactive/inactive:0 (no_space)
-                wake 200
+                wake 150
             ran bad start refused
             ran good start done
                 receipt good=launched:1:0:C
@@ -866,217 +1010,14 @@ fn a_lost_connection_is_followed_by_a_new_look_and_nothing_else() {
             status a active
             looked a=active,launched:1:0:A
                 restart a
-                wake 200
+                wake 150
             ran a restart lost
                 report a=active/launched:1 (connection lost)
-                wake 550
+                wake 500
             tick
                 restart a
         "#]],
     );
-}
-
-/// A machine in memory, strict: it refuses what the real one must never see.
-#[derive(Default)]
-struct World {
-    files: BTreeMap<UnitName, (Receipt, UnitHash)>,
-    /// What runs: the file it was started with, and how often this unit was started or stopped.
-    live: BTreeMap<UnitName, UnitHash>,
-    n_stops: BTreeMap<UnitName, u32>,
-    /// How often the agent said that nothing is left.
-    n_left: u32,
-}
-
-impl World {
-    fn status(&self, name: &UnitName) -> UnitStatus {
-        let active = if self.live.contains_key(name) { "active" } else { "inactive" };
-        UnitStatus { active: active.to_owned(), ..UnitStatus::unloaded(name.clone()) }
-    }
-
-    fn look(&self) -> Look {
-        Look {
-            files: self.files.iter().map(|(name, (receipt, _))| (name.clone(), Some(receipt.clone()))).collect(),
-            units: self.files.keys().map(|name| self.status(name)).collect(),
-        }
-    }
-
-    /// Carries out one effect, or lets it fail.
-    fn carry_out(&mut self, effect: Effect, rng: &mut StdRng, faults: bool) -> Vec<Event> {
-        let mut fails = || faults && rng.random_bool(0.15);
-        match effect {
-            Effect::Look if fails() => vec![Event::LookFailed("fault".to_owned())],
-            Effect::Look => vec![Event::Looked(self.look())],
-            Effect::Fetch(hashes) if fails() => vec![Event::FetchFailed(hashes, "fault".to_owned())],
-            Effect::Fetch(hashes) => {
-                let text = |hash: UnitHash| (hash, Some(canonical(letter(hash)).into()));
-                vec![Event::Fetched(hashes.into_iter().map(text).collect())]
-            }
-            Effect::Write(files) => {
-                let mut one = |file: WriteFile| {
-                    if fails() {
-                        return (file.name, Err("fault".to_owned()));
-                    }
-                    let old = self.files.insert(file.name.clone(), (file.receipt.clone(), file.receipt.hash));
-                    let same = old.is_some_and(|(_, hash)| hash == file.receipt.hash);
-                    assert!(same || !self.live.contains_key(&file.name), "the file of a running unit was replaced");
-                    (file.name, Ok(()))
-                };
-                vec![Event::Wrote(files.into_iter().map(&mut one).collect())]
-            }
-            Effect::WriteReceipt(name, _) if fails() => vec![Event::ReceiptWritten(name, Err("fault".to_owned()))],
-            Effect::WriteReceipt(name, receipt) => {
-                self.files.get_mut(&name).expect("a receipt stands beside a file").0 = receipt;
-                vec![Event::ReceiptWritten(name, Ok(()))]
-            }
-            Effect::Run(name, verb) => {
-                if fails() {
-                    return vec![Event::Ran(name, verb, Err("fault".to_owned()))];
-                }
-                let (_, hash) = self.files.get(&name).expect("a job is for a unit with a file");
-                if verb != Verb::Start && self.live.remove(&name).is_some() {
-                    *self.n_stops.entry(name.clone()).or_default() += 1;
-                }
-                if verb != Verb::Stop {
-                    self.live.entry(name.clone()).or_insert(*hash);
-                }
-                let mut events =
-                    vec![Event::Status(self.status(&name)), Event::Ran(name.clone(), verb, Ok(JobResult::Done))];
-                if fails() {
-                    // It ran, but its end was not seen.
-                    events[1] = Event::Ran(name, verb, Err("fault".to_owned()));
-                }
-                events
-            }
-            Effect::Remove(names) => {
-                let mut one = |name: UnitName| {
-                    if fails() {
-                        return (name, Err("fault".to_owned()));
-                    }
-                    assert!(!self.live.contains_key(&name), "the file of a running unit was removed");
-                    self.files.remove(&name);
-                    (name, Ok(()))
-                };
-                vec![Event::Removed(names.into_iter().map(&mut one).collect())]
-            }
-            Effect::Report(_) if fails() => vec![Event::Reported(Err("fault".to_owned()))],
-            Effect::Report(_) => vec![Event::Reported(Ok(()))],
-            // No order in these lives is about a unit that needs one.
-            Effect::Guard { .. } => unreachable!("nobody asked for a guard"),
-            Effect::Left => {
-                self.n_left += 1;
-                vec![]
-            }
-            Effect::Wake(_) => vec![],
-        }
-    }
-}
-
-fn random_placement(rng: &mut StdRng, generation: u64) -> Placement {
-    Placement {
-        hash: hash(["A", "B", "C"][rng.random_range(0..3)]),
-        target: if rng.random_bool(0.7) { TargetState::Launched } else { TargetState::Loaded },
-        generation: Generation(generation),
-        restarts: 0,
-        when_isolated: WhenIsolated::Keep,
-        leaving: None,
-    }
-}
-
-/// One life of a machine: orders change, effects fail, the agent dies between any two effects; then faults end.
-fn live(seed: u64) {
-    let mut rng = StdRng::seed_from_u64(seed);
-    let mut world = World::default();
-    let mut orders: BTreeMap<UnitName, Placement> = BTreeMap::new();
-    let mut agent = Agent::new(0);
-    let mut queue: Vec<Event> = vec![Event::Placements(orders.clone())];
-    let (mut now, mut generation) = (Timestamp(0), 0);
-    for round in 0..60 {
-        let faults = round < 40;
-        now = now.plus_ms(if faults { rng.random_range(0..2_000) } else { RETRY_MAX_MS });
-        if faults {
-            for _ in 0..rng.random_range(0..3) {
-                let unit = name(["a", "b", "c", "d"][rng.random_range(0..4)]);
-                generation += rng.random_range(1..3);
-                let order = match rng.random_range(0..4) {
-                    0 => orders.remove(&unit).map(|_| None),
-                    1 => orders.get_mut(&unit).map(|order| {
-                        order.restarts += 1;
-                        Some(order.clone())
-                    }),
-                    _ => {
-                        let order = random_placement(&mut rng, generation);
-                        orders.insert(unit.clone(), order.clone());
-                        Some(Some(order))
-                    }
-                };
-                queue.extend(order.map(|order| Event::PlacementsChanged(vec![(unit, order)])));
-            }
-            if rng.random_bool(0.1) {
-                agent = Agent::new(0);
-                queue = vec![Event::Placements(orders.clone())];
-            }
-        }
-        queue.push(Event::Tick);
-        let mut n_steps = 0;
-        while !queue.is_empty() {
-            n_steps += 1;
-            assert!(n_steps < 1_000, "seed {seed}: it never comes to rest");
-            let event = queue.remove(0);
-            if matches!(event, Event::Ran(..)) && !queue.is_empty() && rng.random_bool(0.3) {
-                // Some jobs take their time while other things go on.
-                queue.push(event);
-                continue;
-            }
-            for effect in agent.handle(now, event) {
-                if faults && rng.random_bool(0.02) {
-                    agent = Agent::new(0);
-                    queue = vec![Event::Placements(orders.clone())];
-                    break;
-                }
-                queue.extend(world.carry_out(effect, &mut rng, faults));
-            }
-        }
-    }
-    for (unit, order) in &orders {
-        let (receipt, hash) = world.files.get(unit).unwrap_or_else(|| panic!("seed {seed}: {unit} has no file"));
-        assert_eq!((*hash, receipt.generation), (order.hash, order.generation), "seed {seed}: {unit}");
-        let runs = (order.target == TargetState::Launched).then_some(order.hash);
-        assert_eq!(world.live.get(unit).copied(), runs, "seed {seed}: what runs of {unit}");
-    }
-    assert_eq!(world.files.len(), orders.len(), "seed {seed}: files that nobody wants");
-    assert!(world.live.len() <= orders.len(), "seed {seed}: units that nobody wants");
-    let stops = world.n_stops.clone();
-    let mut agent = Agent::new(0);
-    let mut queue = vec![Event::Placements(orders.clone())];
-    while let Some(event) = queue.pop() {
-        for effect in agent.handle(now, event) {
-            assert!(!matches!(effect, Effect::Run(..) | Effect::Write(_)), "seed {seed}: a new agent did {effect:?}");
-            queue.extend(world.carry_out(effect, &mut rng, false));
-        }
-    }
-    assert_eq!(world.n_stops, stops, "seed {seed}: adoption stopped a unit");
-    let mut queue =
-        vec![Event::Leave, Event::PlacementsChanged(vec![(name("late"), Some(random_placement(&mut rng, 1)))])];
-    for round in 0..5 {
-        now = now.plus_ms(RETRY_MAX_MS);
-        queue.push(Event::Tick);
-        while !queue.is_empty() {
-            for effect in agent.handle(now, queue.remove(0)) {
-                queue.extend(world.carry_out(effect, &mut rng, round < 2));
-            }
-        }
-    }
-    assert!(world.files.is_empty() && world.live.is_empty(), "seed {seed}: something stayed on a machine that left");
-    assert_eq!(world.n_left, 1, "seed {seed}: that it left is said once");
-}
-
-#[test]
-#[expect(clippy::disallowed_methods, reason = "a test's seed comes from outside, so that one can be repeated")]
-fn machines_converge_after_faults() {
-    match std::env::var("SEED") {
-        Ok(seed) => live(seed.parse().expect("SEED is a number")),
-        Err(_) => (0..2_000).for_each(live),
-    }
 }
 
 #[test]
