@@ -131,3 +131,47 @@ fn a_machine_whose_fleetd_is_gone_is_lost() {
     assert_eq!(runs_on(&world, &keep).len(), 1);
     eventually("what was stopped runs again", || (runs_on(&world, &stop) == ["m3"]).then_some(()));
 }
+
+/// Somebody has broken values in the store, or a newer fleet has written them: what runs goes on, the rest of the cluster is
+/// served, and what can be known is written anew.
+#[test]
+fn a_value_that_cannot_be_read_hurts_nothing_else() {
+    let mut world = World::on_etcd(2);
+    let desks = desks(&mut world);
+    desks[0].write("a@.service", "[Service]\nExecStart=/bin/sleep infinity\n");
+    desks[0].write("mate.service", "[Service]\nExecStart=/bin/sleep infinity\n\n[X-Fleet]\nMachineOf=a@1.service\n");
+    desks[0].ok("fleetctl start a@1 a@2 mate");
+    let pids = |world: &World| ["a@1.service", "a@2.service", "mate.service"].map(|unit| main_pid(world, unit));
+    let before = pids(&world);
+
+    // The unit cannot be read: nobody knows what is wanted of it, so it and what goes with it stay as they are.
+    let etcd = world.cluster().etcd().expect("the cluster is on etcd").endpoint().to_owned();
+    let key = |part: &str| {
+        let keys = desks[0].ok(&format!("etcdctl --endpoints={etcd} get --prefix / --keys-only"));
+        let found = keys.lines().find(|key| key.contains(part)).map(str::to_owned);
+        found.unwrap_or_else(|| panic!("no {part} among {keys}"))
+    };
+    let broken = |key: &str| desks[0].ok(&format!("etcdctl --endpoints={etcd} put {key} '{{\"v\":9}}'"));
+    broken(&key("/units/a@1.service"));
+    desks[0].ok("fleetctl start a@3");
+    assert_eq!(pids(&world), before);
+    let refused = desks[1].fails(1, "fleetctl stop a@1");
+    assert!(refused.stderr.contains("cannot be read"), "{refused}");
+
+    // An order is one of its unit, which is known: the leader writes it anew. A fleetd that starts meanwhile leaves it alone.
+    let order = key("a@2.service").replace("/units/", "/placements/");
+    assert!(order.contains("/placements/"), "{order}");
+    broken(&order);
+    eventually("the order is written anew", || {
+        let value = desks[0].ok(&format!("etcdctl --endpoints={etcd} get {order} --print-value-only"));
+        value.contains("generation").then_some(())
+    });
+    world.cluster().restart_fleetd().expect("it starts again");
+    desks[0].ok("fleetctl start a@4");
+    assert_eq!(pids(&world), before);
+
+    // What cannot be read can be destroyed.
+    desks[0].ok("fleetctl destroy a@1 mate");
+    eventually("it is gone", || runs_on(&world, "a@1.service").is_empty().then_some(()));
+    assert_eq!(main_pid(&world, "a@2.service"), before[1]);
+}
