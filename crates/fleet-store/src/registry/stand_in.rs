@@ -22,8 +22,9 @@ impl View {
         }
         match key {
             Key::Unit(unit) | Key::Placement(_, unit) => {
-                self.stand_in_for_unit(unit, changed);
+                // In this order: the unit's stand-in is made of placements that can be read.
                 self.stand_in_for_placements(unit, changed);
+                self.stand_in_for_unit(unit, changed);
             }
             Key::Brake if self.is_unreadable(key) => {
                 self.cluster.brake = Some(Brake { since: Timestamp(0), lost: BTreeSet::new() });
