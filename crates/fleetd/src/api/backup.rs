@@ -44,10 +44,7 @@ const RACES_MAX: u32 = 20;
     path = "/backup",
     tag = "cluster",
     operation_id = "get_backup",
-    responses(
-        (status = 200, description = "The backup", body = String, content_type = "application/jsonl"),
-        (status = "default", description = "Why not", body = v2::Problem, content_type = "application/problem+json")
-    )
+    responses((status = 200, description = "The backup", body = String, content_type = "application/jsonl"), Refused)
 )]
 pub async fn backup(State(api): State<Api>) -> Result<Response, Refused> {
     let snapshot = api.store.read(&Key::all()).await.map_err(|err| failed(&err))?;
@@ -142,10 +139,7 @@ impl Iterator for Pieces {
         ("dry_run" = Option<bool>, Query, description = "Only say what would be done")
     ),
     request_body(content = String, content_type = "application/jsonl", description = "The backup"),
-    responses(
-        (status = 200, description = "What was done, or would be", body = Restored),
-        (status = "default", description = "Why not", body = v2::Problem, content_type = "application/problem+json")
-    )
+    responses((status = 200, description = "What was done, or would be", body = Restored), Refused)
 )]
 pub async fn restore(
     State(api): State<Api>,

@@ -33,7 +33,7 @@ use super::{Api, backup, events, exec, lists, machines, plan, tools, units};
         (name = "machines", description = "Machines: who is there, and what they are to take"),
         (name = "cluster", description = "All of it at once"),
     ),
-    components(schemas(v2::Event, v2::EventKind, v2::MachineState, v2::UnitField, v2::MachineField, v2::StateField, v2::Selection))
+    components(schemas(v2::Problem, v2::Event, v2::EventKind, v2::MachineState, v2::UnitField, v2::MachineField, v2::StateField, v2::Selection))
 )]
 struct Head;
 
@@ -145,10 +145,7 @@ pub async fn problems() -> Json<Vec<v2::ProblemType>> {
     tag = "cluster",
     operation_id = "get_problem",
     params(("kind" = String, Path, description = "Its word", example = "unknown-unit")),
-    responses(
-        (status = 200, description = "The kind", body = v2::ProblemType),
-        (status = "default", description = "Why not", body = v2::Problem, content_type = "application/problem+json")
-    )
+    responses((status = 200, description = "The kind", body = v2::ProblemType), Refused)
 )]
 pub async fn one_problem(Segment(word): Segment) -> Result<Json<v2::ProblemType>, Refused> {
     let kind = v2::ProblemKind::ALL.iter().find(|kind| kind.as_str() == word);

@@ -86,7 +86,7 @@ impl Filter {
     ),
     responses(
         (status = 200, description = "Events, without an end", body = v2::Event, content_type = "text/event-stream"),
-        (status = "default", description = "Why not", body = v2::Problem, content_type = "application/problem+json")
+        Refused
     )
 )]
 pub async fn follow(State(api): State<Api>, headers: HeaderMap, mut params: Params) -> Result<Response, Refused> {

@@ -15,6 +15,7 @@ use futures_util::StreamExt as _;
 
 use super::Api;
 use super::extract::{Asked, Given, Segment};
+use super::parameters::OfUnit;
 use super::peer::Peer;
 use super::places::{self, Place};
 use super::problem::{Kind, Refused, bad_request, causes, problem};
@@ -32,10 +33,7 @@ const LOGGED_MAX: usize = 1_000;
     path = "/units/{name}/exec",
     tag = "units",
     operation_id = "exec_beside_unit",
-    params(
-        ("name" = String, Path, description = "The unit's name, with its suffix", example = "hello.service"),
-        v2::ExecQuery
-    ),
+    params(OfUnit, v2::ExecQuery),
     request_body = v2::ExecRequest,
     responses(
         (
@@ -44,7 +42,7 @@ const LOGGED_MAX: usize = 1_000;
             body = v2::ExecEvent,
             content_type = "application/jsonl"
         ),
-        (status = "default", description = "Why not", body = v2::Problem, content_type = "application/problem+json")
+        Refused
     )
 )]
 pub async fn exec(

@@ -13,6 +13,7 @@ use super::Api;
 use super::convert::{self, Reasons};
 use super::extract::{Params, bad_param};
 use super::machines::machine_of;
+use super::parameters::{ActiveIn, OfUnits, Piece};
 use super::problem::{Refused, bad_request};
 use crate::view::Picture;
 
@@ -26,15 +27,10 @@ const EXPLAINED_MAX: usize = 100;
     tag = "units",
     operation_id = "list_units",
     params(
-        ("name" = Option<Vec<String>>, Query, description = "Globs, one of which the name has to match"),
-        ("machine" = Option<Vec<String>>, Query, description = "Machine IDs, on one of which it has to be"),
+        OfUnits,
         ("desired_state" = Option<Vec<v2::State>>, Query, description = "What is wanted of it"),
         ("current_state" = Option<Vec<v2::State>>, Query, description = "What has been reached"),
-        (
-            "active" = Option<Vec<String>>,
-            Query,
-            description = "systemd's active states, one of which a machine has to say"
-        ),
+        ActiveIn,
         ("waiting" = Option<bool>, Query, description = "Whether it is wanted and on no machine"),
         (
             "fields" = Option<Vec<v2::UnitField>>,
@@ -42,19 +38,9 @@ const EXPLAINED_MAX: usize = 100;
             explode = false,
             description = "The fields of each entry that are wanted; all without it"
         ),
-        (
-            "limit" = Option<u32>,
-            Query,
-            minimum = 1,
-            maximum = 10000,
-            description = "Most entries; without it the list is whole"
-        ),
-        ("after" = Option<String>, Query, description = "The `next` of the page before this one")
+        Piece
     ),
-    responses(
-        (status = 200, description = "The units; with `fields`, only those of each", body = v2::UnitList),
-        (status = "default", description = "Why not", body = v2::Problem, content_type = "application/problem+json")
-    )
+    responses((status = 200, description = "The units; with `fields`, only those of each", body = v2::UnitList), Refused)
 )]
 pub async fn units(State(api): State<Api>, mut params: Params) -> Result<Response, Refused> {
     let names = params.each::<Glob>("name")?;
@@ -98,32 +84,17 @@ pub async fn units(State(api): State<Api>, mut params: Params) -> Result<Respons
     tag = "units",
     operation_id = "list_states",
     params(
-        ("name" = Option<Vec<String>>, Query, description = "Globs, one of which the name has to match"),
-        ("machine" = Option<Vec<String>>, Query, description = "Machine IDs, on one of which it has to be"),
-        (
-            "active" = Option<Vec<String>>,
-            Query,
-            description = "systemd's active states, one of which a machine has to say"
-        ),
+        OfUnits,
+        ActiveIn,
         (
             "fields" = Option<Vec<v2::StateField>>,
             Query,
             explode = false,
             description = "The fields of each entry that are wanted; all without it"
         ),
-        (
-            "limit" = Option<u32>,
-            Query,
-            minimum = 1,
-            maximum = 10000,
-            description = "Most entries; without it the list is whole"
-        ),
-        ("after" = Option<String>, Query, description = "The `next` of the page before this one")
+        Piece
     ),
-    responses(
-        (status = 200, description = "The states", body = v2::StateList),
-        (status = "default", description = "Why not", body = v2::Problem, content_type = "application/problem+json")
-    )
+    responses((status = 200, description = "The states", body = v2::StateList), Refused)
 )]
 pub async fn states(State(api): State<Api>, mut params: Params) -> Result<Response, Refused> {
     let names = params.each::<Glob>("name")?;
@@ -170,18 +141,11 @@ pub async fn states(State(api): State<Api>, mut params: Params) -> Result<Respon
             explode = false,
             description = "The fields of each entry that are wanted; all without it"
         ),
-        (
-            "limit" = Option<u32>,
-            Query,
-            minimum = 1,
-            maximum = 10000,
-            description = "Most entries; without it the list is whole"
-        ),
-        ("after" = Option<String>, Query, description = "The `next` of the page before this one")
+        Piece
     ),
     responses(
         (status = 200, description = "The machines; with `fields`, only those of each", body = v2::MachineList),
-        (status = "default", description = "Why not", body = v2::Problem, content_type = "application/problem+json")
+        Refused
     )
 )]
 pub async fn machines(State(api): State<Api>, mut params: Params) -> Result<Response, Refused> {
@@ -211,10 +175,7 @@ pub async fn machines(State(api): State<Api>, mut params: Params) -> Result<Resp
     path = "/counts",
     tag = "cluster",
     operation_id = "get_counts",
-    responses(
-        (status = 200, description = "The numbers", body = v2::Counts),
-        (status = "default", description = "Why not", body = v2::Problem, content_type = "application/problem+json")
-    )
+    responses((status = 200, description = "The numbers", body = v2::Counts), Refused)
 )]
 pub async fn counts(State(api): State<Api>) -> Json<v2::Counts> {
     Json(count(&api.view.read()))

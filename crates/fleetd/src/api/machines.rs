@@ -10,6 +10,7 @@ use fleet_store::registry::{CordonRecord, DrainRecord, GivenUpRecord, MetadataKe
 use fleet_store::{Txn, TxnOutcome};
 
 use super::extract::{Given, Segment};
+use super::parameters::{IfMachine, Key, OfMachine};
 use super::problem::{Kind, Refused, bad_request, problem, unavailable};
 use super::terms::Terms;
 use super::units::etag;
@@ -26,9 +27,7 @@ const METADATA_VALUE_MAX: usize = 4_096;
     path = "/machines/{id}",
     tag = "machines",
     operation_id = "get_machine",
-    params(
-        ("id" = String, Path, description = "The machine's ID, or its first eight characters")
-    ),
+    params(OfMachine),
     responses(
         (
             status = 200,
@@ -38,7 +37,7 @@ const METADATA_VALUE_MAX: usize = 4_096;
                 ("ETag" = String, description = "The revision at which operators last said anything of it")
             )
         ),
-        (status = "default", description = "Why not", body = v2::Problem, content_type = "application/problem+json")
+        Refused
     )
 )]
 pub async fn one(State(api): State<Api>, Segment(id): Segment) -> Result<impl IntoResponse, Refused> {
@@ -53,25 +52,8 @@ pub async fn one(State(api): State<Api>, Segment(id): Segment) -> Result<impl In
     path = "/machines/{id}/cordon",
     tag = "machines",
     operation_id = "cordon",
-    params(
-        ("id" = String, Path, description = "The machine's ID, or its first eight characters"),
-        (
-            "If-Match" = Option<String>,
-            Header,
-            description = "Only if the machine is still at this tag: its `ETag` (412 otherwise)",
-            pattern = r#"^(\*|(W/)?"[!#-~]*"(, *(W/)?"[!#-~]*")*)$"#
-        ),
-        (
-            "Idempotency-Key" = Option<String>,
-            Header,
-            description = "A word of this request alone: under it, it takes effect once",
-            pattern = "^[!-~]([ -~]{0,253}[!-~])?$"
-        )
-    ),
-    responses(
-        (status = 200, description = "It is written", body = v2::Changed),
-        (status = "default", description = "Why not", body = v2::Problem, content_type = "application/problem+json")
-    )
+    params(OfMachine, IfMachine, Key),
+    responses((status = 200, description = "It is written", body = v2::Changed), Refused)
 )]
 pub async fn cordon(State(api): State<Api>, Segment(id): Segment, terms: Terms) -> Result<Json<v2::Changed>, Refused> {
     let machine = machine_of(&api, &id)?;
@@ -84,25 +66,8 @@ pub async fn cordon(State(api): State<Api>, Segment(id): Segment, terms: Terms) 
     path = "/machines/{id}/uncordon",
     tag = "machines",
     operation_id = "uncordon",
-    params(
-        ("id" = String, Path, description = "The machine's ID, or its first eight characters"),
-        (
-            "If-Match" = Option<String>,
-            Header,
-            description = "Only if the machine is still at this tag: its `ETag` (412 otherwise)",
-            pattern = r#"^(\*|(W/)?"[!#-~]*"(, *(W/)?"[!#-~]*")*)$"#
-        ),
-        (
-            "Idempotency-Key" = Option<String>,
-            Header,
-            description = "A word of this request alone: under it, it takes effect once",
-            pattern = "^[!-~]([ -~]{0,253}[!-~])?$"
-        )
-    ),
-    responses(
-        (status = 200, description = "It is written", body = v2::Changed),
-        (status = "default", description = "Why not", body = v2::Problem, content_type = "application/problem+json")
-    )
+    params(OfMachine, IfMachine, Key),
+    responses((status = 200, description = "It is written", body = v2::Changed), Refused)
 )]
 pub async fn uncordon(
     State(api): State<Api>,
@@ -119,26 +84,9 @@ pub async fn uncordon(
     path = "/machines/{id}/drain",
     tag = "machines",
     operation_id = "drain",
-    params(
-        ("id" = String, Path, description = "The machine's ID, or its first eight characters"),
-        (
-            "If-Match" = Option<String>,
-            Header,
-            description = "Only if the machine is still at this tag: its `ETag` (412 otherwise)",
-            pattern = r#"^(\*|(W/)?"[!#-~]*"(, *(W/)?"[!#-~]*")*)$"#
-        ),
-        (
-            "Idempotency-Key" = Option<String>,
-            Header,
-            description = "A word of this request alone: under it, it takes effect once",
-            pattern = "^[!-~]([ -~]{0,253}[!-~])?$"
-        )
-    ),
+    params(OfMachine, IfMachine, Key),
     request_body = Option<v2::DrainRequest>,
-    responses(
-        (status = 200, description = "It is written", body = v2::Changed),
-        (status = "default", description = "Why not", body = v2::Problem, content_type = "application/problem+json")
-    )
+    responses((status = 200, description = "It is written", body = v2::Changed), Refused)
 )]
 pub async fn drain(
     State(api): State<Api>,
@@ -164,13 +112,8 @@ pub async fn drain(
     path = "/machines/{id}/drain",
     tag = "machines",
     operation_id = "get_drain",
-    params(
-        ("id" = String, Path, description = "The machine's ID, or its first eight characters")
-    ),
-    responses(
-        (status = 200, description = "What is still there", body = v2::DrainProgress),
-        (status = "default", description = "Why not", body = v2::Problem, content_type = "application/problem+json")
-    )
+    params(OfMachine),
+    responses((status = 200, description = "What is still there", body = v2::DrainProgress), Refused)
 )]
 pub async fn drain_progress(State(api): State<Api>, Segment(id): Segment) -> Result<Json<v2::DrainProgress>, Refused> {
     let machine = machine_of(&api, &id)?;
@@ -183,25 +126,8 @@ pub async fn drain_progress(State(api): State<Api>, Segment(id): Segment) -> Res
     path = "/machines/{id}/give-up",
     tag = "machines",
     operation_id = "give_up",
-    params(
-        ("id" = String, Path, description = "The machine's ID, or its first eight characters"),
-        (
-            "If-Match" = Option<String>,
-            Header,
-            description = "Only if the machine is still at this tag: its `ETag` (412 otherwise)",
-            pattern = r#"^(\*|(W/)?"[!#-~]*"(, *(W/)?"[!#-~]*")*)$"#
-        ),
-        (
-            "Idempotency-Key" = Option<String>,
-            Header,
-            description = "A word of this request alone: under it, it takes effect once",
-            pattern = "^[!-~]([ -~]{0,253}[!-~])?$"
-        )
-    ),
-    responses(
-        (status = 200, description = "It is written", body = v2::Changed),
-        (status = "default", description = "Why not", body = v2::Problem, content_type = "application/problem+json")
-    )
+    params(OfMachine, IfMachine, Key),
+    responses((status = 200, description = "It is written", body = v2::Changed), Refused)
 )]
 pub async fn give_up(State(api): State<Api>, Segment(id): Segment, terms: Terms) -> Result<Json<v2::Changed>, Refused> {
     let machine = machine_of(&api, &id)?;
@@ -229,26 +155,9 @@ pub fn present(machine: &MachineId) -> v2::Problem {
     path = "/machines/{id}/metadata",
     tag = "machines",
     operation_id = "patch_metadata",
-    params(
-        ("id" = String, Path, description = "The machine's ID, or its first eight characters"),
-        (
-            "If-Match" = Option<String>,
-            Header,
-            description = "Only if the machine is still at this tag: its `ETag` (412 otherwise)",
-            pattern = r#"^(\*|(W/)?"[!#-~]*"(, *(W/)?"[!#-~]*")*)$"#
-        ),
-        (
-            "Idempotency-Key" = Option<String>,
-            Header,
-            description = "A word of this request alone: under it, it takes effect once",
-            pattern = "^[!-~]([ -~]{0,253}[!-~])?$"
-        )
-    ),
+    params(OfMachine, IfMachine, Key),
     request_body = v2::MetadataPatch,
-    responses(
-        (status = 200, description = "It is written", body = v2::Changed),
-        (status = "default", description = "Why not", body = v2::Problem, content_type = "application/problem+json")
-    )
+    responses((status = 200, description = "It is written", body = v2::Changed), Refused)
 )]
 pub async fn patch_metadata(
     State(api): State<Api>,
@@ -355,10 +264,7 @@ pub fn machine_of(api: &Api, id: &str) -> Result<MachineId, Refused> {
     path = "/version",
     tag = "cluster",
     operation_id = "get_version",
-    responses(
-        (status = 200, description = "The version", body = v2::Version),
-        (status = "default", description = "Why not", body = v2::Problem, content_type = "application/problem+json")
-    )
+    responses((status = 200, description = "The version", body = v2::Version), Refused)
 )]
 pub async fn version() -> Json<v2::Version> {
     Json(v2::Version { version: env!("CARGO_PKG_VERSION").to_owned() })

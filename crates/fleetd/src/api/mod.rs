@@ -15,6 +15,7 @@ mod extract;
 mod lists;
 mod machines;
 mod once;
+mod parameters;
 mod peer;
 mod places;
 mod plan;

@@ -17,6 +17,7 @@ use tokio::sync::Semaphore;
 use super::changes::{self, Wish};
 use super::extract::{Given, Segment};
 use super::machines::{machine_of, present};
+use super::parameters::OfUnit;
 use super::problem::{Kind, Refused, problem, unknown_unit};
 use super::{Api, convert};
 use crate::clock;
@@ -41,13 +42,8 @@ impl Default for Planning {
     path = "/units/{name}/explanation",
     tag = "units",
     operation_id = "explain_unit",
-    params(
-        ("name" = String, Path, description = "The unit's name, with its suffix", example = "hello.service")
-    ),
-    responses(
-        (status = 200, description = "The explanation", body = v2::Explanation),
-        (status = "default", description = "Why not", body = v2::Problem, content_type = "application/problem+json")
-    )
+    params(OfUnit),
+    responses((status = 200, description = "The explanation", body = v2::Explanation), Refused)
 )]
 pub async fn explain(State(api): State<Api>, Segment(name): Segment) -> Result<Json<v2::Explanation>, Refused> {
     let view = api.view.read();
@@ -101,10 +97,7 @@ fn explanation(view: &Picture, name: &UnitName) -> Option<v2::Explanation> {
     tag = "cluster",
     operation_id = "plan",
     request_body = v2::PlanRequest,
-    responses(
-        (status = 200, description = "The cluster at rest after it", body = v2::PlanResponse),
-        (status = "default", description = "Why not", body = v2::Problem, content_type = "application/problem+json")
-    )
+    responses((status = 200, description = "The cluster at rest after it", body = v2::PlanResponse), Refused)
 )]
 pub async fn plan(
     State(api): State<Api>,

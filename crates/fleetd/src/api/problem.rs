@@ -1,9 +1,13 @@
 //! Refusals and failures as the wire has them.
 
+use std::collections::BTreeMap;
+
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use fleet_api::v2;
 pub use fleet_api::v2::ProblemKind as Kind;
+use utoipa::IntoResponses;
+use utoipa::openapi::{Content, Ref, RefOr, ResponseBuilder};
 
 use super::request;
 
@@ -54,6 +58,15 @@ pub fn unavailable(err: &fleet_store::StoreError) -> v2::Problem {
 /// What a failure was caused by, as findings.
 pub fn causes(err: &dyn std::error::Error) -> Vec<v2::Finding> {
     std::iter::successors(err.source(), |err| err.source()).map(|err| err.to_string().into()).collect()
+}
+
+/// What the document says of all refusals alike.
+impl IntoResponses for Refused {
+    fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
+        let content = Content::new(Some(Ref::from_schema_name("Problem")));
+        let response = ResponseBuilder::new().description("Why not").content("application/problem+json", content);
+        BTreeMap::from([("default".to_owned(), response.build().into())])
+    }
 }
 
 impl From<v2::Problem> for Refused {

@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 
 use super::Api;
 use super::extract::{Asked, Segment};
+use super::parameters::OfUnit;
 use super::places::{self, Place};
 use super::problem::{Kind, Refused, bad_request, causes, problem};
 use crate::host::{Host, HostError};
@@ -38,14 +39,8 @@ const JOURNAL_PIECE: usize = 64 << 10;
     path = "/units/{name}/status",
     tag = "units",
     operation_id = "get_unit_status",
-    params(
-        ("name" = String, Path, description = "The unit's name, with its suffix", example = "hello.service"),
-        v2::StatusQuery
-    ),
-    responses(
-        (status = 200, description = "The words of each machine", body = Vec<v2::StatusText>),
-        (status = "default", description = "Why not", body = v2::Problem, content_type = "application/problem+json")
-    )
+    params(OfUnit, v2::StatusQuery),
+    responses((status = 200, description = "The words of each machine", body = Vec<v2::StatusText>), Refused)
 )]
 pub async fn status(
     State(api): State<Api>,
@@ -74,10 +69,7 @@ pub async fn status(
     path = "/units/{name}/journal",
     tag = "units",
     operation_id = "get_unit_journal",
-    params(
-        ("name" = String, Path, description = "The unit's name, with its suffix", example = "hello.service"),
-        v2::JournalQuery
-    ),
+    params(OfUnit, v2::JournalQuery),
     responses(
         (
             status = 200,
@@ -85,7 +77,7 @@ pub async fn status(
             body = String,
             content_type = "text/plain; charset=utf-8"
         ),
-        (status = "default", description = "Why not", body = v2::Problem, content_type = "application/problem+json")
+        Refused
     )
 )]
 pub async fn journal(

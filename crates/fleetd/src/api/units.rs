@@ -12,6 +12,7 @@ use futures_util::StreamExt as _;
 use super::changes::{self, Wish};
 use super::convert::{self, Reasons};
 use super::extract::{Given, Segment};
+use super::parameters::{IfUnit, Key, OfUnit};
 use super::problem::{Kind, Refused, bad_request, problem, unknown_unit};
 use super::terms::Terms;
 use super::{Api, watch};
@@ -22,9 +23,7 @@ use super::{Api, watch};
     path = "/units/{name}",
     tag = "units",
     operation_id = "get_unit",
-    params(
-        ("name" = String, Path, description = "The unit's name, with its suffix", example = "hello.service")
-    ),
+    params(OfUnit),
     responses(
         (
             status = 200,
@@ -32,7 +31,7 @@ use super::{Api, watch};
             body = v2::Unit,
             headers(("ETag" = String, description = "The unit's generation"))
         ),
-        (status = "default", description = "Why not", body = v2::Problem, content_type = "application/problem+json")
+        Refused
     )
 )]
 pub async fn one(State(api): State<Api>, Segment(name): Segment) -> Result<impl IntoResponse, Refused> {
@@ -49,25 +48,15 @@ pub async fn one(State(api): State<Api>, Segment(name): Segment) -> Result<impl 
     tag = "units",
     operation_id = "put_unit",
     params(
-        ("name" = String, Path, description = "The unit's name, with its suffix", example = "hello.service"),
-        (
-            "If-Match" = Option<String>,
-            Header,
-            description = "Only if the unit is still at this tag: its `ETag` (412 otherwise)",
-            pattern = r#"^(\*|(W/)?"[!#-~]*"(, *(W/)?"[!#-~]*")*)$"#
-        ),
+        OfUnit,
+        IfUnit,
         (
             "If-None-Match" = Option<String>,
             Header,
             description = "`*`: only if there is no such unit (412 otherwise)",
             pattern = r"^\*$"
         ),
-        (
-            "Idempotency-Key" = Option<String>,
-            Header,
-            description = "A word of this request alone: under it, it takes effect once",
-            pattern = "^[!-~]([ -~]{0,253}[!-~])?$"
-        )
+        Key
     ),
     request_body = v2::UnitPut,
     responses(
@@ -83,7 +72,7 @@ pub async fn one(State(api): State<Api>, Segment(name): Segment) -> Result<impl 
             body = v2::UnitChanged,
             headers(("ETag" = String, description = "The unit's generation"))
         ),
-        (status = "default", description = "Why not", body = v2::Problem, content_type = "application/problem+json")
+        Refused
     )
 )]
 pub async fn put(
@@ -103,21 +92,7 @@ pub async fn put(
     path = "/units/{name}",
     tag = "units",
     operation_id = "patch_unit",
-    params(
-        ("name" = String, Path, description = "The unit's name, with its suffix", example = "hello.service"),
-        (
-            "If-Match" = Option<String>,
-            Header,
-            description = "Only if the unit is still at this tag: its `ETag` (412 otherwise)",
-            pattern = r#"^(\*|(W/)?"[!#-~]*"(, *(W/)?"[!#-~]*")*)$"#
-        ),
-        (
-            "Idempotency-Key" = Option<String>,
-            Header,
-            description = "A word of this request alone: under it, it takes effect once",
-            pattern = "^[!-~]([ -~]{0,253}[!-~])?$"
-        )
-    ),
+    params(OfUnit, IfUnit, Key),
     request_body = v2::UnitPatch,
     responses(
         (
@@ -126,7 +101,7 @@ pub async fn put(
             body = v2::UnitChanged,
             headers(("ETag" = String, description = "The unit's generation"))
         ),
-        (status = "default", description = "Why not", body = v2::Problem, content_type = "application/problem+json")
+        Refused
     )
 )]
 pub async fn patch(
@@ -145,24 +120,10 @@ pub async fn patch(
     path = "/units/{name}",
     tag = "units",
     operation_id = "delete_unit",
-    params(
-        ("name" = String, Path, description = "The unit's name, with its suffix", example = "hello.service"),
-        (
-            "If-Match" = Option<String>,
-            Header,
-            description = "Only if the unit is still at this tag: its `ETag` (412 otherwise)",
-            pattern = r#"^(\*|(W/)?"[!#-~]*"(, *(W/)?"[!#-~]*")*)$"#
-        ),
-        (
-            "Idempotency-Key" = Option<String>,
-            Header,
-            description = "A word of this request alone: under it, it takes effect once",
-            pattern = "^[!-~]([ -~]{0,253}[!-~])?$"
-        )
-    ),
+    params(OfUnit, IfUnit, Key),
     responses(
         (status = 200, description = "It is destroyed; machines let go of it afterwards", body = v2::UnitChanged),
-        (status = "default", description = "Why not", body = v2::Problem, content_type = "application/problem+json")
+        Refused
     )
 )]
 pub async fn delete(State(api): State<Api>, Segment(name): Segment, terms: Terms) -> Result<Response, Refused> {
@@ -196,13 +157,8 @@ pub fn etag(number: u64) -> HeaderValue {
     path = "/units/{name}/file",
     tag = "units",
     operation_id = "get_unit_file",
-    params(
-        ("name" = String, Path, description = "The unit's name, with its suffix", example = "hello.service")
-    ),
-    responses(
-        (status = 200, description = "The file", body = v2::UnitFile),
-        (status = "default", description = "Why not", body = v2::Problem, content_type = "application/problem+json")
-    )
+    params(OfUnit),
+    responses((status = 200, description = "The file", body = v2::UnitFile), Refused)
 )]
 pub async fn file(State(api): State<Api>, Segment(name): Segment) -> Result<Json<v2::UnitFile>, Refused> {
     let view = api.view.read();
@@ -222,19 +178,9 @@ pub async fn file(State(api): State<Api>, Segment(name): Segment) -> Result<Json
     path = "/changes",
     tag = "units",
     operation_id = "change_units",
-    params(
-        (
-            "Idempotency-Key" = Option<String>,
-            Header,
-            description = "A word of this request alone: under it, it takes effect once",
-            pattern = "^[!-~]([ -~]{0,253}[!-~])?$"
-        )
-    ),
+    params(Key),
     request_body = v2::ChangeRequest,
-    responses(
-        (status = 200, description = "What became of each", body = v2::ChangeResponse),
-        (status = "default", description = "Why not", body = v2::Problem, content_type = "application/problem+json")
-    )
+    responses((status = 200, description = "What became of each", body = v2::ChangeResponse), Refused)
 )]
 pub async fn change(
     State(api): State<Api>,
@@ -258,7 +204,7 @@ pub async fn change(
     request_body = v2::WatchRequest,
     responses(
         (status = 200, description = "Lines, without an end", body = v2::WatchEvent, content_type = "application/jsonl"),
-        (status = "default", description = "Why not", body = v2::Problem, content_type = "application/problem+json")
+        Refused
     )
 )]
 pub async fn watch(
