@@ -37,8 +37,8 @@ use super::{Api, backup, events, exec, lists, machines, plan, tools, units};
 )]
 struct Head;
 
-/// The routes, without [`v2::PREFIX`], and the document of them.
-pub fn routes() -> (axum::Router<Api>, utoipa::openapi::OpenApi) {
+/// The routes, without [`v2::PREFIX`], and the document of them. Both are the same for every server.
+pub static ROUTES: LazyLock<(axum::Router<Api>, utoipa::openapi::OpenApi)> = LazyLock::new(|| {
     let (router, mut document) = OpenApiRouter::with_openapi(Head::openapi())
         .routes(routes!(lists::units))
         .routes(routes!(units::one, units::put, units::patch, units::delete))
@@ -70,7 +70,7 @@ pub fn routes() -> (axum::Router<Api>, utoipa::openapi::OpenApi) {
     leave_out_null(&mut document);
     allow_selections(&mut document);
     (router, document)
-}
+});
 
 /// A parameter that may be left out is not `null` then: no header or query can say that.
 fn leave_out_null(document: &mut utoipa::openapi::OpenApi) {
@@ -119,7 +119,7 @@ pub async fn document() -> impl IntoResponse {
 /// The document as it is served, and checked in as `docs/openapi-v2.json`.
 fn text() -> String {
     // A document of texts and numbers always has a JSON form.
-    let text = routes().1.to_pretty_json().unwrap_or_default();
+    let text = ROUTES.1.to_pretty_json().unwrap_or_default();
     // What links to other types in Rust's own documentation is their name here.
     let mut text = text.replace("[`", "`").replace("`]", "`");
     text.push('\n');

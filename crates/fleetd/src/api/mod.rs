@@ -187,8 +187,9 @@ fn plain_router() -> Router {
 }
 
 fn router(api: Api) -> Router {
-    let v2 = document::routes()
-        .0
+    let (routes, _) = &*document::ROUTES;
+    let v2 = routes
+        .clone()
         .route_layer(axum::middleware::from_fn_with_state(api.clone(), ready))
         .fallback(nothing)
         .method_not_allowed_fallback(async |method: Method, uri: Uri| {
