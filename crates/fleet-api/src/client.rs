@@ -309,6 +309,27 @@ impl Client {
         self.call(self.http.get(self.url(&["units", name, "status"])).query(query)).await
     }
 
+    /// What systemd knows of a unit, on each of its machines or on one: `systemctl show`.
+    ///
+    /// # Errors
+    /// A unit that is on no machine is a `no-machine`. One machine of several that cannot be asked has its problem beside it.
+    pub async fn properties(
+        &self,
+        name: &str,
+        query: &v2::PropertiesQuery,
+    ) -> Result<Vec<v2::UnitProperties>, ClientError> {
+        self.call(self.http.get(self.url(&["units", name, "properties"])).query(query)).await
+    }
+
+    /// Has the systemd of a unit's machines send a signal, reload the unit, or forget that it failed.
+    ///
+    /// # Errors
+    /// A unit that is on no machine is a `no-machine`; what systemd refuses on all machines a `systemd-refused`. One machine of several
+    /// on which it was not done has its problem beside it.
+    pub async fn act(&self, name: &str, request: &v2::ActRequest) -> Result<Vec<v2::Acted>, ClientError> {
+        self.call(self.http.post(self.url(&["units", name, "act"])).json(request)).await
+    }
+
     /// A unit's journal. With [`v2::JournalQuery::heartbeat`] a stream that falls silent ends with [`ClientError::Silent`].
     ///
     /// # Errors

@@ -13,6 +13,7 @@ mod field;
 mod machine;
 mod plan;
 mod problem;
+mod unit_tools;
 
 pub use count::{Counts, MachineCounts, MachineState, PlacementState, StateList, UnitCounts};
 pub use event::{Event, EventKind, Order, Present, Wanted};
@@ -27,6 +28,10 @@ pub use machine::{
 };
 pub use plan::{Explanation, Fate, MachineAnswer, MachineRefusal, PlanRequest, PlanResponse, PlannedUnit, Situation};
 pub use problem::{Finding, PROBLEMS_PATH, Problem, ProblemKind, ProblemType};
+pub use unit_tools::{
+    Act, ActRequest, Acted, PROPERTIES_MAX, PropertiesQuery, Property, STATUS_LINES_MAX, StatusQuery, UnitProperties,
+    WORD_LEN_MAX, Whom,
+};
 
 /// The path under which all of this lies.
 pub const PREFIX: &str = "/fleet/v2";
@@ -390,6 +395,7 @@ pub struct StatusText {
 
 /// The query of `GET /units/NAME/journal`; the answer is plain text as journalctl prints it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct JournalQuery {
     /// Which machine's; needed only for a unit that is on several.
@@ -427,18 +433,6 @@ pub struct JournalQuery {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub heartbeat: bool,
     /// Another fleetd asks: what is not on a machine of the one that is asked is not sent on.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub forwarded: bool,
-}
-
-/// The query of `GET /units/NAME/status`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-pub struct StatusQuery {
-    /// Only on this machine.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub machine: Option<String>,
-    /// As in [`JournalQuery`].
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub forwarded: bool,
 }

@@ -1,6 +1,7 @@
-//! The command line: what can be typed, and what each help says. Commands that only look are in `look`.
+//! The command line: what can be typed, and what each help says. Commands that only look are in `look`, what a unit's systemd is told in `tell`.
 
 mod look;
+mod tell;
 
 use std::path::PathBuf;
 
@@ -19,8 +20,9 @@ use crate::former::FormerArgs;
 use crate::reach::args::ReachArgs;
 
 pub use look::{
-    Cat, Explain, Format, Is, Journal, ListMachines, ListUnitFiles, ListUnits, Status, TableArgs, UnitArgs,
+    Cat, Explain, Format, Is, Journal, ListMachines, ListUnitFiles, ListUnits, Show, Status, TableArgs, UnitArgs,
 };
+pub use tell::{Kill, KillWhom, Reload, ResetFailed, Told};
 
 /// What stands over the list of commands. One text for `-h`, `--help` and `help`: scripts and people get the same.
 const ABOUT: &str = "\
@@ -92,10 +94,18 @@ pub enum Command {
     Restart(Restart),
     /// Stop units, take them from their machines and forget them
     Destroy(Destroy),
+    /// Have units read their configuration anew (`ExecReload=`)
+    Reload(Reload),
+    /// Send a signal to the processes of units
+    Kill(Kill),
+    /// Have systemd forget that units have failed
+    ResetFailed(ResetFailed),
     /// Print unit files
     Cat(Cat),
     /// Say how units are: systemctl's status, or why a unit waits; without a unit: the cluster at a glance
     Status(Status),
+    /// Print what systemd knows of units, for scripts: `NAME=VALUE`, one a line
+    Show(Show),
     /// Say why a unit is where it is, or nowhere: what each machine says to it
     Explain(Explain),
     /// Print the journals of units, on all their machines
@@ -197,7 +207,22 @@ pub fn parser() -> clap::Command {
         let aliases: Vec<&str> = begins.filter(|begin| n_original(begin) == 1 && 1 < n_ours(begin)).collect();
         parser = parser.mut_subcommand(name, |command| command.aliases(aliases));
     }
-    parser
+    let globals =
+        parser.get_arguments().filter(|arg| arg.is_global_set() && !ALWAYS_SHOWN.contains(&arg.get_id().as_str()));
+    let hidden: Vec<clap::Arg> = globals.map(|arg| arg.clone().hide(true)).collect();
+    parser.mut_subcommands(|command| with_short_help(command).args(hidden.clone()))
+}
+
+/// Global options that stay in the help of each command.
+const ALWAYS_SHOWN: [&str; 2] = ["help", "version"];
+
+/// What the help of a command says instead of the global options, which would be longer than all else.
+const GLOBAL_HELP: &str = "`fleetctl help` tells of the other global options, such as `--endpoint` and `--debug`.";
+
+/// The same command with a help that leads to the global options and does not have them.
+fn with_short_help(command: clap::Command) -> clap::Command {
+    let after = command.get_after_help().map(|after| format!("{after}\n\n")).unwrap_or_default();
+    command.after_help(format!("{after}{GLOBAL_HELP}")).mut_subcommands(with_short_help)
 }
 
 /// What `submit`, `load` and `start` read from disk.
@@ -226,6 +251,12 @@ pub struct Block {
     /// Wait for at most this long
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub timeout: Option<f64>,
+    /// Say only what goes wrong
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// As with systemctl: what is asked for is done now in any case
+    #[arg(long, hide = true)]
+    pub now: bool,
 }
 
 #[derive(Debug, Args)]

@@ -130,6 +130,7 @@ fn plan_new(name: &UnitName, path: &Path, wish: &Wish, known: &Known) -> Result<
             name: name.to_string(),
             path: path.to_owned(),
             beside: what_was_meant(path),
+            similar: Vec::new(),
         });
     };
     let local = read(name, &path.with_file_name(template.as_str()), wish.strictness)?.map(Local::of_template);

@@ -21,7 +21,9 @@ use crate::wait::{Failure, Goal};
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
     #[error("there is no command `{given}`")]
-    NoCommand { given: String, hint: &'static str },
+    NoCommand { given: String, hint: String },
+    #[error("there is no flag `{given}` here")]
+    NoFlag { given: String, hint: String },
     #[error("No units given")]
     NoUnits { command: &'static str },
     #[error("units cannot be signed: the signed/verified units feature is DEPRECATED and cannot be used")]
@@ -108,7 +110,7 @@ pub enum CommandError {
     #[error("unit file `{path}` cannot be used for {name}", path = path.display())]
     BrokenFile { path: PathBuf, name: String, problems: Vec<Problem> },
     #[error("unable to find Unit({name}) in Registry or on filesystem")]
-    FoundNowhere { name: String, path: PathBuf, beside: Option<PathBuf> },
+    FoundNowhere { name: String, path: PathBuf, beside: Option<PathBuf>, similar: Vec<String> },
     #[error("unable to find Unit({name}), nor its template Unit({template}), in Registry or on filesystem")]
     NoTemplate { name: String, template: String },
     #[error("{}", .0.message)]
@@ -118,7 +120,7 @@ pub enum CommandError {
     #[error("can not replace Unit({name}) in state '{state}', use the appropriate command", state = state.as_str())]
     ReplaceRefused { name: String, state: v2::State },
     #[error("Unit {name} does not exist")]
-    UnknownUnit { name: String },
+    UnknownUnit { name: String, similar: Vec<String> },
     #[error("Unable to {verb} unit {name} in state inactive")]
     Inactive { verb: &'static str, name: String },
     #[error("{n} changes in one command are too many: {max} are allowed", max = v2::CHANGES_MAX)]
@@ -135,11 +137,13 @@ pub enum CommandError {
         err: Option<ClientError>,
     },
     #[error("interrupted while waiting for {units}")]
-    Interrupted { units: String, how: Interruption, goal: Goal },
+    Interrupted { units: String, only: Option<String>, how: Interruption, goal: Goal },
     #[error("timed out waiting for {machine} to be drained")]
     DrainTimedOut { machine: String, left: String },
     #[error("interrupted while waiting for {machine} to be drained")]
     DrainInterrupted { machine: String, how: Interruption },
+    #[error("cannot {doing} on {place}: {problem}")]
+    NotToldBySystemd { doing: String, place: String, problem: Box<v2::Problem> },
     #[error("Unit {name} does not appear to be {what}.")]
     NotPlaced { name: String, what: &'static str, state: v2::State },
     #[error("`{mode}` is no output mode")]
@@ -223,6 +227,7 @@ impl CommandError {
         match self {
             CommandError::NoUnits { .. }
             | CommandError::NoCommand { .. }
+            | CommandError::NoFlag { .. }
             | CommandError::JournalMode { .. }
             | CommandError::Signing
             | CommandError::BadEnv { .. }
@@ -262,6 +267,9 @@ impl CommandError {
     /// The single findings, one a line.
     pub fn details(&self) -> Vec<String> {
         match self {
+            CommandError::NotToldBySystemd { problem, .. } => {
+                problem.findings.iter().map(ToString::to_string).collect()
+            }
             CommandError::BrokenFile { path, problems, .. } => {
                 let place = |problem: &Problem| match problem.line {
                     Some(line) => format!("{}:{line}: {}", path.display(), problem.message),
@@ -292,7 +300,7 @@ impl CommandError {
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
-            CommandError::NoCommand { hint, .. } => (*hint).to_owned(),
+            CommandError::NoCommand { hint, .. } | CommandError::NoFlag { hint, .. } => hint.clone(),
             CommandError::PlainEndpoint { endpoint, .. } => {
                 let url = endpoint.to_string().replacen("http:", "https:", 1);
                 format!("write `{url}`, or leave the files out")
@@ -341,6 +349,7 @@ impl CommandError {
             CommandError::NoExport { .. } => format!(
                 "an export goes into a new or empty directory, or over an earlier export, which has a `{FILE_NAME}`"
             ),
+            CommandError::NotToldBySystemd { problem, .. } => return problem.hint.clone().or_else(|| hint_for(&problem.kind)),
             CommandError::Restless { .. } => "try again".to_owned(),
             CommandError::ImportRefused { .. } => {
                 "the notes in the table say why; `--skip-refused` imports the others".to_owned()
@@ -373,7 +382,10 @@ impl CommandError {
             CommandError::FoundNowhere { beside: Some(beside), .. } => {
                 format!("there is `{}`: write its name with the suffix", beside.display())
             }
-            CommandError::FoundNowhere { path, .. } => format!("there is no file `{}`", path.display()),
+            CommandError::FoundNowhere { path, similar, .. } => {
+                let missing = format!("there is no file `{}`", path.display());
+                if similar.is_empty() { missing } else { format!("{missing}; in the cluster {}", there_is(similar)) }
+            }
             CommandError::NoTemplate { template, .. } => {
                 format!("submit the template first: `fleetctl submit {template}`")
             }
@@ -385,13 +397,26 @@ impl CommandError {
                     format!("`fleetctl load --replace {name}` replaces a unit that is loaded")
                 }
             },
+            CommandError::UnknownUnit { similar, .. } if !similar.is_empty() => there_is(similar),
             CommandError::UnknownUnit { .. } => "`fleetctl list-unit-files` shows the units that exist".to_owned(),
+            CommandError::Inactive { verb: "stop", .. } => "it is on no machine, so it does not run".to_owned(),
             CommandError::Inactive { name, .. } => format!("it is on no machine; start it: `fleetctl start {name}`"),
             CommandError::UnitFailed { failure: Failure::State { state, .. }, .. } if state.result == "start-limit-hit" => {
                 "systemd refuses more starts in a short time; wait a little, or set StartLimitBurst= and \
                  StartLimitIntervalSec= in [Unit]"
                     .to_owned()
             }
+            CommandError::UnitFailed { failure: Failure::State { state, .. }, .. } if missing_unit(&state.error).is_some() => {
+                let missing = missing_unit(&state.error).unwrap_or_default();
+                format!(
+                    "the unit asks for {missing} (`Requires=`, `BindsTo=`), which its machine does not have: install it there, give it \
+                     to the cluster beside the unit (`MachineOf=`), or take the line out"
+                )
+            }
+            CommandError::UnitFailed { name, failure: Failure::State { state, .. }, .. } if state.load == "bad-setting" => format!(
+                "correct the file and give it again: `fleetctl start --replace {name}`; the line numbers are those of \
+                 `fleetctl cat --canonical {name}`, and one more"
+            ),
             CommandError::UnitFailed { name, failure: Failure::State { .. }, .. } => {
                 format!("more is shown by `fleetctl status {name}` and `fleetctl journal {name}`")
             }
@@ -399,9 +424,10 @@ impl CommandError {
                 "it stays wanted, and is started as soon as that is possible; `fleetctl unload {name}` takes it back"
             ),
             CommandError::WatchLost { .. } => "what was asked for stays asked for; `fleetctl status` shows how far it is".to_owned(),
-            CommandError::Interrupted { goal, .. } => match goal {
+            CommandError::Interrupted { goal, only, .. } => match goal {
                 Goal::Launched => {
-                    "the desired state stays `launched`; `fleetctl unload UNIT...` takes it back".to_owned()
+                    let units = only.as_deref().unwrap_or("UNIT...");
+                    format!("the desired state stays `launched`; `fleetctl unload {units}` takes it back")
                 }
                 Goal::Destroyed => "they are going on to be stopped and removed".to_owned(),
                 Goal::Loaded | Goal::Stopped => "the desired state stays `loaded`".to_owned(),
@@ -429,6 +455,23 @@ impl CommandError {
 
 /// The kind of problem that the daemon gives for a unit that is not there.
 pub const UNKNOWN_UNIT: &str = "unknown-unit";
+
+/// What of the cluster has a name that begins in the same way.
+fn there_is(similar: &[String]) -> String {
+    let names: Vec<&str> = similar.iter().map(String::as_str).collect();
+    let verb = if names.len() == 1 { "is" } else { "are" };
+    format!("there {verb} {}", render::progress::some_of(&names, SIMILAR_MAX))
+}
+
+/// How many units with a similar name are named.
+const SIMILAR_MAX: usize = 5;
+
+/// The unit that systemd misses, in its words for a start that it refuses.
+fn missing_unit(error: &str) -> Option<&str> {
+    let (_, rest) = error.split_once(" Unit ")?;
+    let name = rest.strip_suffix(" not found.").or_else(|| rest.strip_suffix(" not found"))?;
+    (!name.contains(' ')).then_some(name)
+}
 
 /// What to do about a problem of which the daemon does not say it.
 fn hint_for(kind: &str) -> Option<String> {

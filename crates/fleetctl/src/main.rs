@@ -62,25 +62,14 @@ fn read_line() -> Result<Cli, CommandError> {
         let at = args.iter().position(|arg| arg == "--").unwrap_or(args.len());
         args.insert(at, "--help".into());
     }
-    let matches = match parser.try_get_matches_from(args) {
+    let matches = match parser.clone().try_get_matches_from(args) {
         Ok(matches) => matches,
-        Err(err) => match habit_of(&err) {
+        Err(err) => match habit::error(&parser, &err) {
             Some(err) => return Err(err),
             None => err.exit(),
         },
     };
     Ok(Cli::from_arg_matches(&matches).unwrap_or_else(|err| err.exit()))
-}
-
-/// The error for a command that is another tool's and of which something can be said.
-fn habit_of(err: &clap::Error) -> Option<CommandError> {
-    let clap::error::ContextValue::String(given) = err.get(clap::error::ContextKind::InvalidSubcommand)? else {
-        return None;
-    };
-    // Commands of `machine` have other neighbors.
-    let is_of_all = err.get(clap::error::ContextKind::Usage)?.to_string().contains("fleetctl [OPTIONS]");
-    let hint = habit::hint(given).filter(|_| is_of_all)?;
-    Some(CommandError::NoCommand { given: given.clone(), hint })
 }
 
 fn env(name: &str) -> Option<String> {

@@ -15,6 +15,11 @@ use crate::cli::Cli;
 pub fn write(folder: &Path) -> io::Result<()> {
     // `help` needs no page of its own, nor one for each command that it explains.
     let mut cli = Cli::command().disable_help_subcommand(true);
+    // The name of a page and what `man -k` prints is one line.
+    if let Some(about) = cli.get_about().map(ToString::to_string) {
+        let first = about.lines().next().unwrap_or_default().trim_end_matches('.').to_owned();
+        cli = cli.about(first).long_about(about);
+    }
     cli.build();
     write_all(&cli, folder)
 }

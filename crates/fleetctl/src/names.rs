@@ -121,7 +121,7 @@ pub fn units_of<'a>(
                 if let Some(unit) = known.get(name.as_str()) {
                     selected.extend(seen.insert(unit.name.as_str()).then_some(Selected { unit, explicit: *explicit }));
                 } else if *explicit {
-                    errors.push(CommandError::UnknownUnit { name: name.to_string() });
+                    errors.push(CommandError::UnknownUnit { name: name.to_string(), similar: Vec::new() });
                 }
             }
             Argument::Pattern { given, globs } => {

@@ -19,6 +19,8 @@ pub struct Selection {
     pub machine: Option<String>,
     /// Words for states.
     pub states: Vec<String>,
+    /// Whether also what systemd refused fits, as if that were one of the states.
+    pub refused: bool,
     /// Types of units, without the dot.
     pub types: Vec<String>,
 }
@@ -35,7 +37,8 @@ impl Selection {
         let state = &row.state;
         self.fits_name(&row.name)
             && self.machine.as_ref().is_none_or(|machine| *machine == row.machine.machine)
-            && fits(&self.states, &[&state.active, &state.sub, &state.load])
+            && (fits(&self.states, &[&state.active, &state.sub, &state.load])
+                || self.refused && !state.error.is_empty())
     }
 
     /// Whether a row of `list-unit-files` fits, by its desired or its current state.
@@ -124,7 +127,7 @@ mod tests {
     fn selection(machine: &str, states: &[&str], types: &[&str]) -> Selection {
         let words = |list: &[&str]| list.iter().map(|word| (*word).to_owned()).collect();
         let machine = Some(machine.to_owned()).filter(|machine| !machine.is_empty());
-        Selection { globs: Vec::new(), machine, states: words(states), types: words(types) }
+        Selection { machine, states: words(states), types: words(types), ..Selection::default() }
     }
 
     #[track_caller]
@@ -159,6 +162,20 @@ mod tests {
         check(&selection("4f1c2a7d00", &["active"], &["service"]), "both.service:1", "");
         let glob = Selection { globs: vec![Glob::new("o*").expect("a glob")], ..Selection::default() };
         check(&glob, "one.timer:1", "one.timer:1");
+    }
+
+    #[test]
+    fn what_systemd_refused_has_failed_too() {
+        let refused =
+            v2::UnitState { error: "systemd refused to start it".to_owned(), ..fixture::state("inactive", "dead", "") };
+        let failed = fixture::placed("failed.service", fixture::state("failed", "failed", "exit-code"));
+        let units = [fixture::placed("refused.service", refused), failed];
+        let rows = |refused: bool| -> Vec<String> {
+            let selection = Selection { refused, ..selection("", &["failed"], &[]) };
+            selection.of_units(units.to_vec()).into_iter().map(|unit| unit.name).collect()
+        };
+        assert_eq!(rows(true), ["refused.service", "failed.service"]);
+        assert_eq!(rows(false), ["failed.service"]);
     }
 
     #[test]

@@ -101,12 +101,30 @@ impl Host {
         Host { enter, user: false, units_directory, systemd: Connected::default() }
     }
 
-    /// What `systemctl status` prints, and its exit code (3: not running, 4: no such unit).
-    pub async fn status(&self, name: &UnitName) -> Result<(String, i32), HostError> {
+    /// What `systemctl status` prints, with so many lines of the journal, and its exit code (3: not running, 4: no such unit).
+    pub async fn status(&self, name: &UnitName, lines: u32) -> Result<(String, i32), HostError> {
         let mut command = self.systemctl();
-        command.args(["status", "--full", "--no-pager", "--lines=10", "--", name.as_str()]);
+        command.args(["status", "--full", "--no-pager", &format!("--lines={lines}"), "--", name.as_str()]);
         let (text, code) = self.answer("systemctl", command).await?;
         Ok((text, code.unwrap_or(1)))
+    }
+
+    /// What `systemctl show` prints: lines of `NAME=VALUE`; only these properties, if there are any.
+    pub async fn properties(&self, name: &UnitName, properties: &[String]) -> Result<String, HostError> {
+        let mut command = self.systemctl();
+        command.args(["show", "--all", "--no-pager"]);
+        command.args(properties.iter().map(|property| format!("--property={property}"))).args(["--", name.as_str()]);
+        Ok(self.answer("systemctl", command).await?.0)
+    }
+
+    /// Has systemd do something with a unit: `systemctl VERB OPTIONS`.
+    ///
+    /// # Errors
+    /// [`HostError::Refused`] with systemctl's words.
+    pub async fn act(&self, name: &UnitName, verb: &[String]) -> Result<(), HostError> {
+        let mut command = self.systemctl();
+        command.args(verb).args(["--no-pager", "--no-ask-password", "--", name.as_str()]);
+        succeed("systemctl", command).await
     }
 
     /// Starts `journalctl`; its output is the answer. It ends when the child is dropped.
@@ -145,17 +163,7 @@ impl Host {
         }
         let mut command = self.journalctl(request);
         command.args(times).args(["--no-pager", "--quiet", "--lines=0"]);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
-        let program = || "journalctl".to_owned();
-        let output = match tokio::time::timeout(TOOL_TIMEOUT, command.output()).await {
-            Ok(output) => output.map_err(|err| HostError::Run { program: program(), err })?,
-            Err(_) => return Err(HostError::Timeout { program: program() }),
-        };
-        if output.status.success() {
-            return Ok(());
-        }
-        let said = String::from_utf8_lossy(&output.stderr);
-        Err(HostError::Refused { reason: said.trim().to_owned() })
+        succeed("journalctl", command).await
     }
 
     fn journalctl(&self, request: &JournalRequest) -> Command {
@@ -224,4 +232,22 @@ impl Host {
             Err(_) => Err(HostError::Timeout { program: program.to_owned() }),
         }
     }
+}
+
+/// Runs a tool that prints nothing if all is well.
+///
+/// # Errors
+/// [`HostError::Refused`] with what it says, if it fails.
+async fn succeed(program: &str, mut command: Command) -> Result<(), HostError> {
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
+    let program = || program.to_owned();
+    let output = match tokio::time::timeout(TOOL_TIMEOUT, command.output()).await {
+        Ok(output) => output.map_err(|err| HostError::Run { program: program(), err })?,
+        Err(_) => return Err(HostError::Timeout { program: program() }),
+    };
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(HostError::Refused { reason: said.trim().to_owned() })
 }

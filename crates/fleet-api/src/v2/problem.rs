@@ -183,6 +183,8 @@ kinds! {
     MachinePresent "machine-present" 409 "the machine is present"
     /// A backup is to be restored onto a cluster that has something in it, without `replace`.
     NotEmpty "not-empty" 409 "the cluster is not empty"
+    /// The machine's systemd was asked and has refused: `detail` has its words.
+    SystemdRefused "systemd-refused" 409 "systemd has refused"
     /// `If-Match`, `If-None-Match` or a change's `generation` does not hold: the unit or machine is not as you saw it. Read it again
     /// and decide again. Nothing was changed.
     PreconditionFailed "precondition-failed" 412 "it is not as you saw it"

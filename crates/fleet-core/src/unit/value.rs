@@ -25,7 +25,7 @@ pub fn split_value(value: &str) -> Vec<String> {
     entries
 }
 
-/// Replaces `%n`, `%N`, `%p` and `%i` in an `[X-Fleet]` value by the parts of `name`.
+/// Replaces `%n`, `%N`, `%p` and `%i` in an `[X-Fleet]` value, or in a description, by the parts of `name`.
 ///
 /// As in the original each specifier is replaced in the whole text before the next one is looked for; there is no `%%`
 /// and nothing is unescaped. Every other `%x` stays as it is.

@@ -1,6 +1,7 @@
 //! Commands that look and change nothing: files, states, journals, lists.
 
 use clap::{Args, ValueEnum};
+use fleet_api::v2::STATUS_LINES_MAX;
 
 use super::EXISTING_HELP;
 use crate::former::WayArgs;
@@ -27,6 +28,9 @@ pub struct Is {
     pub units: Vec<String>,
 }
 
+/// Lines of the journal in a status. Source: systemctl.
+const STATUS_LINES: u32 = 10;
+
 #[derive(Debug, Args)]
 #[command(after_help = EXISTING_HELP)]
 pub struct Status {
@@ -35,6 +39,9 @@ pub struct Status {
     /// Only on this machine: its ID or the beginning of it
     #[arg(long, value_name = "ID")]
     pub machine: Option<String>,
+    /// How many of the last lines of the journal
+    #[arg(short = 'n', long, value_name = "N", default_value_t = STATUS_LINES, value_parser = clap::value_parser!(u32).range(..=i64::from(STATUS_LINES_MAX)))]
+    pub lines: u32,
     /// How to print
     #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t = Format::Text)]
     pub output: Format,
@@ -57,6 +64,28 @@ pub enum Format {
     Name,
     Json,
     Yaml,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = EXISTING_HELP)]
+pub struct Show {
+    /// Only these properties, with commas between, as systemd names them: `MainPID,ActiveState`
+    #[arg(short, long, value_name = "NAMES")]
+    pub property: Vec<String>,
+    /// Print the values alone
+    #[arg(long)]
+    pub value: bool,
+    /// Only on this machine: its ID or the beginning of it
+    #[arg(long, value_name = "ID")]
+    pub machine: Option<String>,
+    /// How to print
+    #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t = Format::Text)]
+    pub output: Format,
+    #[command(flatten)]
+    pub habits: Habits,
+    /// Unit names or quoted globs
+    #[arg(value_name = "UNIT", required = true)]
+    pub units: Vec<String>,
 }
 
 #[derive(Debug, Args)]
@@ -178,7 +207,7 @@ pub struct ListUnits {
     /// Only what is in one of these states, separated by commas, as systemd says them: `failed`, `running`, `active`
     #[arg(long, value_name = "STATES")]
     pub state: Vec<String>,
-    /// The same as `--state=failed`
+    /// What has failed (`--state=failed`), and what systemd refuses to start
     #[arg(long)]
     pub failed: bool,
     #[command(flatten)]

@@ -16,6 +16,7 @@ pub async fn run(session: &Session<'_>, args: &Cat) -> Result<Exit, CommandError
     } else {
         let known = session.lookup(&arguments).await?;
         let (selected, errors) = names::units_of(&arguments, &known);
+        let errors = session.with_similar(errors).await;
         exit = exit.and(session.report_all(&errors));
         names.extend(selected.iter().map(|one| one.unit.name.clone()));
     }
@@ -24,6 +25,10 @@ pub async fn run(session: &Session<'_>, args: &Cat) -> Result<Exit, CommandError
         let doing = format!("print the file of {name}");
         let file = match session.call(&doing, session.client.unit_file(name)).await {
             Ok(file) => file,
+            Err(err) if err.exit() == Exit::NoSuchUnit => {
+                exit = exit.and(session.report_unknown(name).await);
+                continue;
+            }
             Err(err) => {
                 exit = exit.and(session.report(&err));
                 continue;

@@ -75,6 +75,7 @@ async fn run(
     let mut exit = session.report_all(&errors);
     let mut known = Known { units: session.lookup(&arguments).await?, ..Known::default() };
     let (wanted, errors) = wanted(&arguments, &known.units);
+    let errors = session.with_similar(errors).await;
     exit = exit.and(session.report_all(&errors));
     if files.replace {
         fetch_templates(session, &wanted, &mut known).await?;
@@ -85,7 +86,7 @@ async fn run(
     for (name, path) in &wanted {
         match create::plan(name, path, &wish, &known) {
             Ok(plan) => planned.push(plan),
-            Err(err) => exit = exit.and(session.report(&err)),
+            Err(err) => exit = exit.and(session.report_all(&session.with_similar(vec![err]).await)),
         }
     }
     exit = exit.and(carry_out(session, target, planned, way).await?);
@@ -139,11 +140,12 @@ async fn carry_out(
     planned: Vec<Planned>,
     way: Way,
 ) -> Result<Exit, CommandError> {
+    let quiet = matches!(way, Way::Waited(Block { quiet: true, .. }));
     let mut changes = Vec::new();
     let mut globals = BTreeMap::new();
     for plan in planned {
         plan.warnings.iter().for_each(|warning| session.console.talk(warning));
-        for line in &plan.lines {
+        for line in plan.lines.iter().filter(|_| !quiet) {
             session.console.line(line)?;
         }
         if let Some(change) = plan.change {
@@ -170,7 +172,7 @@ async fn carry_out(
                         false
                     }
                 };
-                if is_new {
+                if is_new && !quiet {
                     session.console.line(&format!("Unit {} inactive", result.name))?;
                 }
                 let goal = match target {
@@ -189,14 +191,14 @@ async fn carry_out(
         return Ok(exit);
     };
     if block.no_block {
-        for name in &in_order {
+        for name in in_order.iter().filter(|_| !quiet) {
             let global = if globals.get(name) == Some(&true) { "global " } else { "" };
             session.console.line(&format!("Triggered {global}unit {name} {}", verb(target)))?;
         }
         return Ok(exit);
     }
-    let order = Order { expected, revision: response.revision, limit: block.limit() };
-    let reached = |_: &str, unit: Option<&v2::Unit>| report_state(session, unit, target);
+    let order = Order { expected, revision: response.revision, limit: block.limit(), quiet };
+    let reached = |_: &str, unit: Option<&v2::Unit>| if quiet { Ok(()) } else { report_state(session, unit, target) };
     Ok(exit.and(waiting::wait(session, order, reached).await?))
 }
 

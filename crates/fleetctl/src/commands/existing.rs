@@ -55,6 +55,7 @@ pub async fn run(session: &Session<'_>, verb: Verb, units: &[String], block: Blo
     let mut exit = session.report_all(&errors);
     let known = session.lookup(&arguments).await?;
     let (selected, errors) = names::units_of(&arguments, &known);
+    let errors = session.with_similar(errors).await;
     exit = exit.and(session.report_all(&errors));
     let mut changes = Vec::new();
     for one in &selected {
@@ -80,14 +81,17 @@ pub async fn run(session: &Session<'_>, verb: Verb, units: &[String], block: Blo
     let mut done = Vec::new();
     if block.no_block {
         for name in in_order {
-            session.console.line(&triggered(verb, &known[&name]))?;
+            if !block.quiet {
+                session.console.line(&triggered(verb, &known[&name]))?;
+            }
             done.push(name);
         }
     } else {
-        let order = Order { expected, revision: response.revision, limit: block.limit() };
+        let order = Order { expected, revision: response.revision, limit: block.limit(), quiet: block.quiet };
         let waited = waiting::wait(session, order, |name, unit| {
             done.push(name.to_owned());
             match verb {
+                _ if block.quiet => Ok(()),
                 Verb::Stop => report_state(session, unit, v2::State::Loaded),
                 Verb::Restart => report_state(session, unit, v2::State::Launched),
                 Verb::Unload => Ok(session.console.line(&format!("Unit {name} inactive"))?),
@@ -98,7 +102,7 @@ pub async fn run(session: &Session<'_>, verb: Verb, units: &[String], block: Blo
         exit = exit.and(waited);
     }
     // After nothing but errors there is no success to speak of.
-    if let Some(past) = past(verb).filter(|_| exit == Exit::Ok || !done.is_empty()) {
+    if let Some(past) = past(verb).filter(|_| !block.quiet && (exit == Exit::Ok || !done.is_empty())) {
         done.sort_by_key(|name| selected.iter().position(|one| one.unit.name == *name));
         session.console.talk(&format!("Successfully {past} units [{}].", done.join(" ")));
     }

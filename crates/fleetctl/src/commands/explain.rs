@@ -11,7 +11,10 @@ use crate::render::plan;
 pub async fn run(session: &Session<'_>, args: &Explain) -> Result<Exit, CommandError> {
     let name = names::unit_name(&args.unit)?;
     let doing = format!("explain {name}");
-    let explanation = session.call(&doing, session.client.explain(name.as_str())).await?;
+    let explanation = match session.call(&doing, session.client.explain(name.as_str())).await {
+        Err(err) if err.exit() == Exit::NoSuchUnit => return Ok(session.report_unknown(name.as_str()).await),
+        told => told?,
+    };
     match args.output {
         Format::Json => session.json(&explanation)?,
         Format::Yaml => session.yaml(&explanation)?,

@@ -22,7 +22,7 @@ pub async fn run(session: &Session<'_>, question: Question, args: &Is) -> Result
     let (arguments, mut errors) = names::arguments(&args.units, Purpose::Existing);
     let known = session.lookup(&arguments).await?;
     let (selected, unknown) = names::units_of(&arguments, &known);
-    errors.extend(unknown);
+    errors.extend(session.with_similar(unknown).await);
     let words: Vec<String> = selected.iter().map(|one| word(question, one.unit)).collect();
     if !args.quiet {
         for word in &words {

@@ -64,7 +64,7 @@ pub async fn units(session: &Session<'_>, args: &ListUnits) -> Result<Exit, Comm
     let mut given = args.state.clone();
     given.extend(args.failed.then(|| "failed".to_owned()));
     let states = select::states(&given, None, "")?;
-    let selection = selection(session, &args.units, states).await?;
+    let selection = Selection { refused: args.failed, ..selection(session, &args.units, states).await? };
     run(session, &args.table, args.watch, &args.units, &Units { selection, chosen, full: args.table.full }).await
 }
 
@@ -190,7 +190,7 @@ async fn selection(session: &Session<'_>, args: &UnitArgs, states: Vec<String>) 
         }
         None => None,
     };
-    Ok(Selection { globs: patterns, machine, states, types })
+    Ok(Selection { globs: patterns, machine, states, types, refused: false })
 }
 
 /// The units that match one of `given`, names or globs; all if there is none.

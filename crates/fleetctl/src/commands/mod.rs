@@ -17,10 +17,14 @@ mod list;
 mod machine;
 mod overview;
 mod session;
+mod show;
 mod ssh;
 mod status;
+mod tell;
 mod waiting;
 mod watching;
+
+use fleet_api::v2;
 
 use crate::cli::{Command, Journal, Status};
 use crate::console::Console;
@@ -65,6 +69,10 @@ async fn with_cluster(command: Command, session: &Session<'_>) -> Result<Exit, C
         Command::Cat(args) => cat::run(session, &args).await,
         Command::Status(args) if args.units.is_empty() => overview::run(session, &args).await,
         Command::Status(args) => status::run(session, &args).await,
+        Command::Show(args) => show::run(session, &args).await,
+        Command::Kill(args) => tell::run(session, &tell::Word::kill(&args), &args.told).await,
+        Command::Reload(args) => tell::run(session, &tell::Word::plain(v2::Act::Reload), &args.told).await,
+        Command::ResetFailed(args) => tell::run(session, &tell::Word::plain(v2::Act::ResetFailed), &args.told).await,
         Command::Explain(args) => explain::run(session, &args).await,
         Command::IsActive(args) => is::run(session, is::Question::Active, &args).await,
         Command::IsFailed(args) => is::run(session, is::Question::Failed, &args).await,

@@ -86,7 +86,7 @@ impl<'a> Session<'a> {
             ),
             ClientError::Unreachable { .. } => match err.tls_trouble() {
                 Some(trouble) => reach::tls::hint(trouble, &self.settings.endpoint, &self.settings.reach.tls),
-                None => Some(self.unreachable_hint()),
+                None => Some(self.unreachable_hint(&err)),
             },
             ClientError::Setup { .. }
             | ClientError::Tls { .. }
@@ -108,9 +108,15 @@ impl<'a> Session<'a> {
         CommandError::NoAnswer { doing: doing.to_owned(), seconds: self.settings.request_timeout.as_secs_f64() }
     }
 
-    fn unreachable_hint(&self) -> String {
+    fn unreachable_hint(&self, err: &ClientError) -> String {
         if let Some(gateway) = &self.settings.reach.tunnel {
             return reach::tunnel::hint(gateway, &self.settings.endpoint);
+        }
+        if let (Endpoint::Unix(path), true) = (&self.settings.endpoint, is_forbidden(err)) {
+            let socket = path.display();
+            return format!(
+                "you may not open `{socket}`: try again as root (`sudo`), or as the user or in the group that it belongs to"
+            );
         }
         let running = dev_record::running();
         match (&self.settings.endpoint, running.first()) {
@@ -128,7 +134,9 @@ impl<'a> Session<'a> {
                     format!("there is no socket `{socket}`: see that fleetd runs and listens there")
                 }
             }
-            (endpoint, _) => format!("see that fleetd runs and listens at {endpoint}"),
+            (endpoint, _) => {
+                format!("see that fleetd runs there (`systemctl status fleetd`) and listens at {endpoint}")
+            }
         }
     }
 
@@ -157,6 +165,30 @@ impl<'a> Session<'a> {
         Ok(known.map(|unit| (unit.name.clone(), unit)).collect())
     }
 
+    /// Completes errors about units that do not exist with those whose names begin in the same way. Costs a question only if there are
+    /// such errors; one that gets no answer adds nothing.
+    pub async fn with_similar(&self, mut errors: Vec<CommandError>) -> Vec<CommandError> {
+        for err in &mut errors {
+            let (CommandError::UnknownUnit { name, similar } | CommandError::FoundNowhere { name, similar, .. }) = err
+            else {
+                continue;
+            };
+            let begin = stem(name);
+            let globs = [format!("{}*", names::escape(begin))];
+            let Ok(list) = self.client.units(&globs).await else { break };
+            similar.extend(list.units.into_iter().filter(wait::exists).map(|unit| unit.name));
+            // Other instances of the same template, and other types, first.
+            similar.sort_by_key(|other| stem(other) != begin);
+        }
+        errors
+    }
+
+    /// Says that there is no such unit, and gives the exit code.
+    pub async fn report_unknown(&self, name: &str) -> Exit {
+        let unknown = CommandError::UnknownUnit { name: name.to_owned(), similar: Vec::new() };
+        self.report_all(&self.with_similar(vec![unknown]).await)
+    }
+
     /// One value as YAML. Several that come one after the other are a stream of documents.
     pub fn yaml(&self, value: &impl Serialize) -> Result<(), CommandError> {
         let text = serde_saphyr::to_string(value).map_err(|err| CommandError::Yaml(Box::new(err)))?;
@@ -170,6 +202,12 @@ impl<'a> Session<'a> {
     }
 }
 
+/// What stands before the type and the instance of a name.
+fn stem(name: &str) -> &str {
+    let (stem, _) = name.rsplit_once('.').unwrap_or((name, ""));
+    stem.split_once('@').map_or(stem, |(stem, _)| stem)
+}
+
 /// The client, which says each request if that is asked for: with the ID that it has in fleetd's log.
 fn observed(client: Client, console: &Console) -> Client {
     let Some(say) = console.debugger() else { return client };
@@ -179,6 +217,14 @@ fn observed(client: Client, console: &Console) -> Client {
         let id = request.as_ref().map(|id| format!(", request {id}")).unwrap_or_default();
         say(&format!("{method} {path}: {status} after {took:?}{id}"));
     })
+}
+
+/// Whether the system has forbidden the connection.
+fn is_forbidden(err: &ClientError) -> bool {
+    let causes = std::iter::successors(std::error::Error::source(err), |err| err.source());
+    causes
+        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
+        .any(|cause| cause.kind() == std::io::ErrorKind::PermissionDenied)
 }
 
 /// The ID of the machine that `given` means: an ID, the beginning of one, or an address that one machine alone has.
@@ -225,6 +271,12 @@ mod tests {
         check("4f", "4f1c");
         check("10.0.0.2", "no machine `10.0.0.2`");
         check("10.0.0.3", "no machine `10.0.0.3`");
+    }
+
+    #[test]
+    fn begins_of_names() {
+        let names = ["apache.service", "apache@1.service", "apache@.service", "a.b.socket", "plain"];
+        assert_eq!(names.map(stem), ["apache", "apache", "apache", "a.b", "plain"]);
     }
 
     #[test]

@@ -54,7 +54,10 @@ async fn find(session: &Session<'_>, args: &SshArgs) -> Result<(String, Vec<v2::
         (None, Some(given), _) => {
             let name = names::unit_name(given)?;
             let unit = unit(session, name.as_str()).await?;
-            machine_of(&unit.ok_or_else(|| CommandError::UnknownUnit { name: name.as_str().to_owned() })?)?
+            machine_of(
+                &unit
+                    .ok_or_else(|| CommandError::UnknownUnit { name: name.as_str().to_owned(), similar: Vec::new() })?,
+            )?
         }
         (None, None, Some(given)) => {
             let unit = match names::unit_name(given) {

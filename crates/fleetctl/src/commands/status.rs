@@ -17,14 +17,14 @@ pub async fn run(session: &Session<'_>, args: &Status) -> Result<Exit, CommandEr
     let (arguments, mut errors) = names::arguments(&args.units, Purpose::Existing);
     let known = session.lookup(&arguments).await?;
     let (selected, unknown) = names::units_of(&arguments, &known);
-    errors.extend(unknown);
+    errors.extend(session.with_similar(unknown).await);
     let mut exit = Exit::Ok;
     if args.output == Format::Text {
         for (idx, one) in selected.iter().enumerate() {
             if 0 < idx {
                 session.console.line("")?;
             }
-            let code = match show(session, one.unit, args.machine.as_deref()).await {
+            let code = match show(session, one.unit, args).await {
                 Ok(code) => code,
                 Err(err @ CommandError::Output(_)) => return Err(err),
                 Err(err) => session.report(&err),
@@ -56,7 +56,7 @@ fn first(exit: Exit, next: Exit) -> Exit {
     if exit == Exit::Ok { next } else { exit }
 }
 
-async fn show(session: &Session<'_>, unit: &v2::Unit, machine: Option<&str>) -> Result<Exit, CommandError> {
+async fn show(session: &Session<'_>, unit: &v2::Unit, args: &Status) -> Result<Exit, CommandError> {
     if unit.placements.is_empty() {
         for line in nowhere(unit) {
             session.console.line(&line)?;
@@ -64,7 +64,7 @@ async fn show(session: &Session<'_>, unit: &v2::Unit, machine: Option<&str>) -> 
         return Ok(Exit::NotRunning);
     }
     let machines = unit.placements.iter().map(|placement| placement.machine.as_str());
-    let machine = machine.map(|given| machine_of(given, machines)).transpose()?;
+    let machine = args.machine.as_deref().map(|given| machine_of(given, machines)).transpose()?;
     let mut exit = Exit::Ok;
     if let Some((n, n_fitting)) = wait::share(unit) {
         session.console.line(&format!("{} is global: on {n} of {n_fitting} machines that fit", unit.name))?;
@@ -85,7 +85,7 @@ async fn show(session: &Session<'_>, unit: &v2::Unit, machine: Option<&str>) -> 
         return Ok(exit);
     }
     let doing = format!("ask for the status of {}", unit.name);
-    let query = v2::StatusQuery { machine, forwarded: false };
+    let query = v2::StatusQuery { machine, lines: Some(args.lines), forwarded: false };
     let texts = session.call(&doing, session.client.status(&unit.name, &query)).await?;
     for (idx, status) in texts.iter().enumerate() {
         if 0 < idx {

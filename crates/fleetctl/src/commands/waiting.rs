@@ -27,6 +27,9 @@ const JOURNAL_LINES: u32 = 10;
 /// Of how many failed units the journal is shown; with more, the terminal would hold nothing else.
 const JOURNALS_MAX: usize = 20;
 
+/// How many of the units that failed are named at the end.
+const FAILED_NAMES_MAX: usize = 20;
+
 /// How many units of a wait that ran out are reported one by one.
 const TIMED_OUT_MAX: usize = 20;
 
@@ -38,6 +41,8 @@ pub struct Order {
     pub revision: u64,
     /// When to give up.
     pub limit: Option<Duration>,
+    /// Whether only what goes wrong is worth a word.
+    pub quiet: bool,
 }
 
 /// Waits until every unit is as asked for, has failed, or the limit is over.
@@ -57,6 +62,7 @@ pub async fn wait(
     let mut waiter = Waiter::new(session, order, reached)?;
     let result = waiter.run().await;
     session.console.hide_bar();
+    waiter.sum_up();
     result
 }
 
@@ -70,6 +76,7 @@ struct Waiter<'a, 'b, F> {
     begun: Instant,
     exit: Exit,
     n_journals: usize,
+    failed: Vec<String>,
     signals: Signals,
 }
 
@@ -85,6 +92,7 @@ impl<F: FnMut(&str, Option<&v2::Unit>) -> Result<(), CommandError>> Waiter<'_, '
             begun: Instant::now(),
             exit: Exit::Ok,
             n_journals: 0,
+            failed: Vec::new(),
             signals: Signals::new()?,
         })
     }
@@ -124,7 +132,9 @@ impl<F: FnMut(&str, Option<&v2::Unit>) -> Result<(), CommandError>> Waiter<'_, '
                     return Ok(self.exit);
                 }
                 () = &mut quiet_is_over => {
-                    self.show_bar();
+                    if !self.order.quiet {
+                        self.show_bar();
+                    }
                     self.speak();
                 }
                 // Last: what to say is made of all units that are waited for, so not once for each of a thousand changes
@@ -186,6 +196,7 @@ impl<F: FnMut(&str, Option<&v2::Unit>) -> Result<(), CommandError>> Waiter<'_, '
             Verdict::Failed(failure) => {
                 let goal = expected.goal;
                 self.pending.remove(&event.name);
+                self.failed.push(event.name.clone());
                 let journal = self.journal_of(&event.name, goal, &failure).await;
                 let err = CommandError::UnitFailed { name: event.name.clone(), failure, journal };
                 self.exit = self.exit.and(self.session.report(&err));
@@ -221,8 +232,10 @@ impl<F: FnMut(&str, Option<&v2::Unit>) -> Result<(), CommandError>> Waiter<'_, '
         match tokio::time::timeout(self.session.settings.request_timeout, read).await {
             Ok(Ok(text)) => {
                 let text = String::from_utf8_lossy(&text);
-                let lines = text.lines().filter(|line| !line.is_empty()).map(|line| format!("  {line}"));
-                std::iter::once("journal:".to_owned()).chain(lines).collect()
+                let lines: Vec<String> =
+                    text.lines().filter(|line| !line.is_empty()).map(|line| format!("  {line}")).collect();
+                let title = if lines.is_empty() { "journal: no line of this run" } else { "journal:" };
+                std::iter::once(title.to_owned()).chain(lines).collect()
             }
             Ok(Err(err)) => vec![format!("journal: {err}")],
             Err(_) => vec!["journal: no answer in time".to_owned()],
@@ -244,15 +257,33 @@ impl<F: FnMut(&str, Option<&v2::Unit>) -> Result<(), CommandError>> Waiter<'_, '
 
     fn speak(&mut self) {
         let n_total = self.order.expected.len();
+        let now_ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        if self.order.quiet {
+            return;
+        }
         if self.session.console.is_watched() {
+            for line in self.spoken.lines_on_screen(&self.pending, now_ms) {
+                self.session.console.talk(&line);
+            }
             let bar = self.session.console.bar();
             bar.set_position((n_total - self.pending.len()) as u64);
             bar.set_message(progress::status_line(&self.pending));
             return;
         }
-        let now_ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         for line in self.spoken.lines(&self.pending, n_total, now_ms) {
             self.session.console.talk(&line);
+        }
+    }
+
+    /// Names what failed among several: the reports are far apart by now, and each may be long.
+    fn sum_up(&mut self) {
+        let n_total = self.order.expected.len();
+        if !self.failed.is_empty() && 1 < n_total {
+            self.failed.sort();
+            let names: Vec<&str> = self.failed.iter().map(String::as_str).collect();
+            let text =
+                format!("{} of {n_total} units failed: {}", names.len(), progress::some_of(&names, FAILED_NAMES_MAX));
+            self.session.console.talk(&text);
         }
     }
 
@@ -270,7 +301,8 @@ impl<F: FnMut(&str, Option<&v2::Unit>) -> Result<(), CommandError>> Waiter<'_, '
     fn interrupted(&self, how: Interruption) -> CommandError {
         let names: Vec<&str> = self.pending.keys().map(String::as_str).collect();
         let goal = self.order.expected.values().next().map_or(Goal::Launched, |expected| expected.goal);
-        CommandError::Interrupted { units: progress::some_of(&names), how, goal }
+        let only = names.first().filter(|_| names.len() == 1).map(|&name| name.to_owned());
+        CommandError::Interrupted { units: progress::some_of(&names, progress::NAMES_MAX), only, how, goal }
     }
 }
 

@@ -95,6 +95,17 @@ mod tests {
         );
         let hint = failed("start-limit-hit", "").hint().expect("a hint");
         assert!(hint.contains("StartLimitBurst="), "{hint}");
+        let refused = failed("", "systemd refused to start it: Unit etcd.service not found.");
+        let hint = refused.hint().expect("a hint");
+        assert!(hint.starts_with("the unit asks for etcd.service ("), "{hint}");
+        let other = failed("", "systemd refused to start it: Unit a.service is masked.").hint().expect("a hint");
+        assert!(other.starts_with("more is shown by"), "{other}");
+        let mut bad = refused;
+        if let CommandError::UnitFailed { failure: Failure::State { state, .. }, .. } = &mut bad {
+            (state.load, state.error) = ("bad-setting".to_owned(), String::new());
+        }
+        let hint = bad.hint().expect("a hint");
+        assert!(hint.contains("`fleetctl cat --canonical a.service`, and one more"), "{hint}");
     }
 
     #[test]
@@ -111,12 +122,52 @@ mod tests {
             "#]],
         );
         let how = crate::error::Interruption::Interrupt;
+        let (units, only) = ("a.service".to_owned(), Some("a.service".to_owned()));
         check(
-            &CommandError::Interrupted { units: "a.service".to_owned(), how, goal: Goal::Destroyed },
+            &CommandError::Interrupted { units, only, how, goal: Goal::Launched },
+            expect![[r#"
+                exit 130
+                error: interrupted while waiting for a.service
+                hint: the desired state stays `launched`; `fleetctl unload a.service` takes it back
+            "#]],
+        );
+        check(
+            &CommandError::Interrupted { units: "a.service".to_owned(), only: None, how, goal: Goal::Destroyed },
             expect![[r#"
                 exit 130
                 error: interrupted while waiting for a.service
                 hint: they are going on to be stopped and removed
+            "#]],
+        );
+    }
+
+    #[test]
+    fn names_that_begin_in_the_same_way() {
+        let similar = |n: usize| (1..=n).map(|n| format!("a@{n}.service")).collect();
+        let unknown = |n| CommandError::UnknownUnit { name: "a.service".to_owned(), similar: similar(n) };
+        check(
+            &unknown(0),
+            expect![[r#"
+                exit 4
+                error: Unit a.service does not exist
+                hint: `fleetctl list-unit-files` shows the units that exist
+            "#]],
+        );
+        check(
+            &unknown(1),
+            expect![[r#"
+                exit 4
+                error: Unit a.service does not exist
+                hint: there is a@1.service
+            "#]],
+        );
+        let path = "a.service".into();
+        check(
+            &CommandError::FoundNowhere { name: "a.service".to_owned(), path, beside: None, similar: similar(7) },
+            expect![[r#"
+                exit 4
+                error: unable to find Unit(a.service) in Registry or on filesystem
+                hint: there is no file `a.service`; in the cluster there are a@1.service, a@2.service, a@3.service, a@4.service, a@5.service and 2 more
             "#]],
         );
     }

@@ -14,13 +14,14 @@ pub const COUNT_EVERY_MS: u64 = 5_000;
 pub const LINES_MAX: usize = 10;
 
 /// How many units of a group are named.
-const NAMES_MAX: usize = 3;
+pub const NAMES_MAX: usize = 3;
 
 /// Remembers what was said, so that nothing is said twice.
 #[derive(Debug, Default)]
 pub struct Spoken {
     sentences: BTreeSet<String>,
     counted_at_ms: Option<u64>,
+    advised: bool,
 }
 
 impl Spoken {
@@ -30,7 +31,7 @@ impl Spoken {
             return Vec::new();
         }
         let (stuck, busy) = split(pending);
-        let mut sentences: Vec<String> = stuck.iter().map(|(summary, names)| stuck_sentence(summary, names)).collect();
+        let mut sentences = stuck_sentences(&stuck);
         let mut count = None;
         if busy.len() <= LINES_MAX {
             sentences.extend(busy.iter().map(|(name, why)| why.sentence(name)));
@@ -38,17 +39,56 @@ impl Spoken {
             self.counted_at_ms = Some(now_ms);
             count = Some(count_sentence(&busy, n_total));
         }
-        let sentences_now: BTreeSet<String> = sentences.iter().cloned().collect();
-        sentences.retain(|sentence| !self.sentences.contains(sentence));
-        self.sentences = sentences_now;
+        sentences = self.news(sentences);
+        sentences.extend(self.advice(&stuck));
         sentences.extend(count);
         sentences
     }
+
+    /// Of those lines the ones that stay on a screen above [`status_line`], which is cut at the screen's end: why units are on no machine.
+    pub fn lines_on_screen(&mut self, pending: &BTreeMap<String, Why>, now_ms: u64) -> Vec<String> {
+        if now_ms < QUIET_MS {
+            return Vec::new();
+        }
+        let (stuck, _) = split(pending);
+        let mut sentences = self.news(stuck_sentences(&stuck));
+        sentences.extend(self.advice(&stuck));
+        sentences
+    }
+
+    /// Those that were not said the last time.
+    fn news(&mut self, mut sentences: Vec<String>) -> Vec<String> {
+        let sentences_now: BTreeSet<String> = sentences.iter().cloned().collect();
+        sentences.retain(|sentence| !self.sentences.contains(sentence));
+        self.sentences = sentences_now;
+        sentences
+    }
+
+    /// How it goes on with units that no machine can take, once.
+    fn advice(&mut self, stuck: &BTreeMap<&str, Vec<&str>>) -> Option<String> {
+        let names: Vec<&str> = stuck.values().flatten().copied().collect();
+        if names.is_empty() || self.advised {
+            return None;
+        }
+        self.advised = true;
+        let (they_are, unit) = match &names[..] {
+            [name] => ("it is", *name),
+            _ => ("they are", "UNIT"),
+        };
+        Some(format!(
+            "{they_are} placed as soon as one can; Ctrl-C ends only the waiting, and `fleetctl explain {unit}` says what each machine says"
+        ))
+    }
 }
 
-/// One line for a screen on which it is rewritten all the time, beside a count: what the first unit is at.
+/// One line for a screen on which it is rewritten all the time, beside a count: what the first unit is at that is on its way.
 pub fn status_line(pending: &BTreeMap<String, Why>) -> String {
-    pending.first_key_value().map(|(name, why)| why.sentence(name)).unwrap_or_default()
+    let (stuck, busy) = split(pending);
+    match busy.first() {
+        Some((name, why)) => why.sentence(name),
+        None if stuck.is_empty() => String::new(),
+        None => "waiting for a machine".to_owned(),
+    }
 }
 
 type Busy<'a> = Vec<(&'a String, &'a Why)>;
@@ -65,10 +105,14 @@ fn split(pending: &BTreeMap<String, Why>) -> (BTreeMap<&str, Vec<&str>>, Busy<'_
     (stuck, busy)
 }
 
+fn stuck_sentences(stuck: &BTreeMap<&str, Vec<&str>>) -> Vec<String> {
+    stuck.iter().map(|(summary, names)| stuck_sentence(summary, names)).collect()
+}
+
 fn stuck_sentence(summary: &str, names: &[&str]) -> String {
     match names {
         [name] => Why::NoMachine(summary.to_owned()).sentence(name),
-        names => format!("{} units ({}): no machine can take them: {summary}", names.len(), some_of(names)),
+        names => format!("{} units ({}): no machine can take them: {summary}", names.len(), some_of(names, NAMES_MAX)),
     }
 }
 
@@ -77,10 +121,10 @@ fn count_sentence(busy: &[(&String, &Why)], n_total: usize) -> String {
     format!("waiting for {} of {n_total} units{first}", busy.len())
 }
 
-/// Some names, and how many there are besides.
-pub fn some_of(names: &[&str]) -> String {
-    let shown = names[..names.len().min(NAMES_MAX)].join(", ");
-    match names.len().saturating_sub(NAMES_MAX) {
+/// At most `n_max` names, and how many there are besides.
+pub fn some_of(names: &[&str], n_max: usize) -> String {
+    let shown = names[..names.len().min(n_max)].join(", ");
+    match names.len().saturating_sub(n_max) {
         0 => shown,
         n_more => format!("{shown} and {n_more} more"),
     }
@@ -110,7 +154,8 @@ mod tests {
             spoken.lines(&two, 2, QUIET_MS + 2),
             [
                 "b.service: no machine can take it: no machine",
-                "waiting for a.service: activating (start) on 4f1c2a7d..."
+                "waiting for a.service: activating (start) on 4f1c2a7d...",
+                "it is placed as soon as one can; Ctrl-C ends only the waiting, and `fleetctl explain b.service` says what each machine says"
             ]
         );
         // Back to what was said before the last time is news again.
@@ -129,6 +174,7 @@ mod tests {
             spoken.lines(&many, 300, QUIET_MS),
             [
                 "5 units (x0.service, x1.service, x2.service and 2 more): no machine can take them: 2 machines: lack disk=ssd",
+                "they are placed as soon as one can; Ctrl-C ends only the waiting, and `fleetctl explain UNIT` says what each machine says",
                 "waiting for 40 of 300 units; w00.service: activating (start) on 4f1c2a7d..."
             ]
         );
@@ -145,5 +191,18 @@ mod tests {
         assert_eq!(status_line(&BTreeMap::new()), "");
         let two = pending(&[("a.service", doing("start-pre")), ("b.service", Why::NotPlaced)]);
         assert_eq!(status_line(&two), "waiting for a.service: activating (start-pre) on 4f1c2a7d...");
+        // What is long and has to be read stays, and is not cut at the end of the screen.
+        let stuck = ("a.service", Why::NoMachine("3 machines: lack disk=ssd".to_owned()));
+        let (alone, beside) = (pending(&[stuck.clone()]), pending(&[stuck, ("b.service", doing("start"))]));
+        assert_eq!(status_line(&alone), "waiting for a machine");
+        assert_eq!(status_line(&beside), "waiting for b.service: activating (start) on 4f1c2a7d...");
+        let mut spoken = Spoken::default();
+        assert_eq!(spoken.lines_on_screen(&alone, QUIET_MS - 1), Vec::<String>::new());
+        let said = [
+            "a.service: no machine can take it: 3 machines: lack disk=ssd",
+            "it is placed as soon as one can; Ctrl-C ends only the waiting, and `fleetctl explain a.service` says what each machine says",
+        ];
+        assert_eq!(spoken.lines_on_screen(&alone, QUIET_MS), said);
+        assert_eq!(spoken.lines_on_screen(&beside, QUIET_MS), Vec::<String>::new());
     }
 }

@@ -30,6 +30,7 @@ fn a_page_for_each_command() {
         fleetctl-is-active.1
         fleetctl-is-failed.1
         fleetctl-journal.1
+        fleetctl-kill.1
         fleetctl-list-machines.1
         fleetctl-list-unit-files.1
         fleetctl-list-units.1
@@ -41,8 +42,11 @@ fn a_page_for_each_command() {
         fleetctl-machine-set-metadata.1
         fleetctl-machine-uncordon.1
         fleetctl-machine.1
+        fleetctl-reload.1
+        fleetctl-reset-failed.1
         fleetctl-restart.1
         fleetctl-restore.1
+        fleetctl-show.1
         fleetctl-ssh.1
         fleetctl-start.1
         fleetctl-status.1

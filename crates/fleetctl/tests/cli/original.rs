@@ -254,14 +254,11 @@ fn other_words_for_what_we_do() {
     check(
         "machine enable",
         expect![[r#"
-        exit 2
-        --- stdout
-        --- stderr
-        error: unrecognized subcommand 'enable'
-
-        Usage: fleetctl machine [OPTIONS] <COMMAND>
-
-        For more information, try '--help'.
-    "#]],
+            exit 2
+            --- stdout
+            --- stderr
+            error: there is no command `machine enable`
+            hint: there are `set-metadata`, `remove-metadata`, `cordon`, `uncordon`, `drain` and `give-up`
+        "#]],
     );
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use fleet_api::v2;
 use fleet_core::model::{Cluster, MachineId, TargetState, Unit, UnitState};
 use fleet_core::schedule;
-use fleet_core::unit::UnitName;
+use fleet_core::unit::{Form, UnitName, expand_specifiers};
 use fleet_store::registry::{Key, MetadataRecord, View};
 
 use crate::clock;
@@ -70,7 +70,7 @@ pub fn unit(view: &Picture, name: &UnitName, reasons: Reasons) -> Option<v2::Uni
             let machines = view.cluster().machines.iter();
             machines.filter(|(id, machine)| schedule::fits_alone(&unit.requirements, id, machine)).count() as u64
         }),
-        description: file.map(|file| file.file.description().to_owned()).filter(|text| !text.is_empty()),
+        description: file.map(|file| description(name, file.file.description())).filter(|text| !text.is_empty()),
         placements,
         waiting: None,
     };
@@ -81,6 +81,14 @@ pub fn unit(view: &Picture, name: &UnitName, reasons: Reasons) -> Option<v2::Uni
 /// Whether a unit is wanted on a machine and placed on none.
 pub fn waits(unit: &v2::Unit) -> bool {
     unit.desired_state != v2::State::Inactive && !unit.placements.iter().any(|placement| placement.placed)
+}
+
+/// The unit's description as systemd shows it; a template's is as it stands in the file.
+fn description(name: &UnitName, text: &str) -> String {
+    match name.form() {
+        Form::Template => text.to_owned(),
+        Form::Plain | Form::Instance(_) => expand_specifiers(name, text),
+    }
 }
 
 /// The least that all placements have reached.
@@ -248,5 +256,20 @@ pub fn drain(view: &View, machine: &MachineId) -> v2::DrainProgress {
         present: view.machines().contains_key(machine),
         braked: view.cluster().brake.is_some(),
         units: schedule::explain_drain(view.cluster(), machine).into_iter().map(unit).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn descriptions_are_as_systemd_shows_them() {
+        let check = |name: &str, text: &str, expected: &str| {
+            assert_eq!(description(&name.parse().expect("a name"), text), expected, "{name}");
+        };
+        check("web@80.service", "Web %p on port %i", "Web web on port 80");
+        check("web.service", "This is %n on %H", "This is web.service on %H");
+        check("web@.service", "Web on port %i", "Web on port %i");
     }
 }

@@ -45,6 +45,8 @@ pub static ROUTES: LazyLock<(axum::Router<Api>, utoipa::openapi::OpenApi)> = Laz
         .routes(routes!(units::file))
         .routes(routes!(plan::explain))
         .routes(routes!(tools::status))
+        .routes(routes!(tools::properties))
+        .routes(routes!(tools::act))
         .routes(routes!(tools::journal))
         .routes(routes!(exec::exec))
         .routes(routes!(lists::states))

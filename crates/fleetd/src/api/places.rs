@@ -9,12 +9,15 @@ use fleet_core::unit::UnitName;
 
 use super::problem::{Kind, bad_request, causes, problem, unknown_unit};
 use super::{Api, convert};
-use crate::host::Host;
+use crate::host::{Host, HostError};
 use crate::tls::Sides;
 use crate::view::Picture;
 
 /// How long another `fleetd` may take for an answer, or for the begin of one: longer than its own tools may take.
 const ANSWER_LIMIT: Duration = Duration::from_secs(25);
+
+/// Lines of the journal in a status, if nothing is said. Source: systemctl.
+const STATUS_LINES: u32 = 10;
 
 /// Who is asked about units on one machine.
 pub enum Place {
@@ -121,21 +124,77 @@ fn there(id: &MachineId, url: &str, tls: Option<Sides>) -> Place {
     }
 }
 
-/// What `systemctl status` says on one machine.
-pub async fn status(place: &Place, machine: &MachineId, name: &UnitName) -> Result<v2::StatusText, v2::Problem> {
-    let silent = || problem(Kind::MachineUnreachable, format!("machine {} says nothing of {name}", machine.short()));
+/// What `systemctl status` says on one machine, with so many lines of the journal.
+pub async fn status(
+    place: &Place,
+    machine: &MachineId,
+    name: &UnitName,
+    lines: Option<u32>,
+) -> Result<v2::StatusText, v2::Problem> {
     match place {
         Place::Here(host) => {
-            let (text, exit_code) = host.status(name).await.map_err(|err| super::tools::failed(&err))?;
+            let (text, exit_code) =
+                host.status(name, lines.unwrap_or(STATUS_LINES)).await.map_err(|err| super::tools::failed(&err))?;
             Ok(v2::StatusText { machine: machine.to_string(), text, exit_code })
         }
         Place::There(client) => {
-            let query = v2::StatusQuery { machine: Some(machine.to_string()), forwarded: true };
+            let query = v2::StatusQuery { machine: Some(machine.to_string()), lines, forwarded: true };
             let texts = client.status(name.as_str(), &query).await.map_err(|err| unreachable(machine, err))?;
-            texts.into_iter().next().ok_or_else(silent)
+            texts.into_iter().next().ok_or_else(|| silent(machine, name))
         }
         Place::Nowhere(problem) => Err(problem.clone()),
     }
+}
+
+/// What systemd knows of a unit on one machine.
+pub async fn properties(
+    place: &Place,
+    machine: &MachineId,
+    name: &UnitName,
+    names: &[String],
+) -> Result<v2::UnitProperties, v2::Problem> {
+    match place {
+        Place::Here(host) => {
+            let text = host.properties(name, names).await.map_err(|err| super::tools::failed(&err))?;
+            let property =
+                |(name, value): (&str, &str)| v2::Property { name: name.to_owned(), value: value.to_owned() };
+            let properties = text.lines().filter_map(|line| line.split_once('=')).map(property).collect();
+            Ok(v2::UnitProperties { machine: machine.to_string(), properties, problem: None })
+        }
+        Place::There(client) => {
+            let names = (!names.is_empty()).then(|| names.join(","));
+            let query = v2::PropertiesQuery { machine: Some(machine.to_string()), names, forwarded: true };
+            let told = client.properties(name.as_str(), &query).await.map_err(|err| unreachable(machine, err))?;
+            told.into_iter().next().ok_or_else(|| silent(machine, name))
+        }
+        Place::Nowhere(problem) => Err(problem.clone()),
+    }
+}
+
+/// Has the systemd of one machine do something with a unit.
+pub async fn act(
+    place: &Place,
+    machine: &MachineId,
+    name: &UnitName,
+    request: &v2::ActRequest,
+    verb: &[String],
+) -> Result<(), v2::Problem> {
+    match place {
+        Place::Here(host) => host.act(name, verb).await.map_err(|err| match err {
+            HostError::Refused { reason } => problem(Kind::SystemdRefused, reason).about(name.as_str()),
+            err => super::tools::failed(&err),
+        }),
+        Place::There(client) => {
+            let request = v2::ActRequest { machine: Some(machine.to_string()), forwarded: true, ..request.clone() };
+            let told = client.act(name.as_str(), &request).await.map_err(|err| unreachable(machine, err))?;
+            told.into_iter().next().ok_or_else(|| silent(machine, name))?.problem.map_or(Ok(()), Err)
+        }
+        Place::Nowhere(problem) => Err(problem.clone()),
+    }
+}
+
+fn silent(machine: &MachineId, name: &UnitName) -> v2::Problem {
+    problem(Kind::MachineUnreachable, format!("machine {} says nothing of {name}", machine.short()))
 }
 
 /// A unit's journal by the `fleetd` of its machine.
@@ -315,6 +374,32 @@ mod tests {
         let [status] = &texts[..] else { panic!("not one machine: {texts:?}") };
         assert_eq!((status.machine.as_str(), status.exit_code), (MACHINE, 0));
         assert_eq!(status.text, "systemctl status --full --no-pager --lines=10 -- a.service\n");
+        let more = v2::StatusQuery { lines: Some(99), ..v2::StatusQuery::default() };
+        let texts = asked.status(UNIT, &more).await.expect("an answer");
+        assert_eq!(texts[0].text, "systemctl status --full --no-pager --lines=99 -- a.service\n");
+        let names =
+            |names: &str| v2::PropertiesQuery { names: Some(names.to_owned()), ..v2::PropertiesQuery::default() };
+        let told = asked.properties(UNIT, &names("MainPID,Id")).await.expect("an answer");
+        let property = v2::Property {
+            name: "systemctl show --all --no-pager --property".to_owned(),
+            value: "MainPID --property=Id -- a.service".to_owned(),
+        };
+        assert_eq!((told[0].machine.as_str(), &told[0].properties[..]), (MACHINE, &[property][..]));
+        for wrong in ["Main PID", "--all", "MainPID,", &"x".repeat(v2::WORD_LEN_MAX + 1)] {
+            assert_eq!(kind(asked.properties(UNIT, &names(wrong)).await), "bad-request", "{wrong}");
+        }
+        let act = |signal: &str| v2::ActRequest {
+            act: v2::Act::Kill,
+            signal: Some(signal.to_owned()),
+            whom: Some(v2::Whom::Main),
+            machine: None,
+            forwarded: false,
+        };
+        let done = asked.act(UNIT, &act("HUP")).await.expect("an answer");
+        assert_eq!(done, [v2::Acted { machine: MACHINE.to_owned(), problem: None }]);
+        assert_eq!(kind(asked.act(UNIT, &act("HUP --all")).await), "bad-request");
+        let reload = v2::ActRequest { act: v2::Act::Reload, ..act("HUP") };
+        assert_eq!(kind(asked.act(UNIT, &reload).await), "bad-request", "only `kill` has a signal");
 
         let query = v2::JournalQuery { lines: Some(3), ..v2::JournalQuery::default() };
         let mut pieces = asked.journal(UNIT, &query).await.expect("an answer");

@@ -1,4 +1,4 @@
-//! Handlers of `/units/NAME/status` and `/units/NAME/journal`: the words of a machine's own tools.
+//! Handlers of `/units/NAME/status`, `properties`, `act` and `journal`: what a machine's own tools say and do.
 
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use fleet_api::v2;
+use fleet_core::model::MachineId;
 use fleet_core::unit::UnitName;
 use futures_util::future::join_all;
 use futures_util::{Stream, StreamExt as _, stream};
@@ -16,7 +17,7 @@ use tokio::process::{Child, ChildStdout};
 use tokio::task::JoinSet;
 
 use super::Api;
-use super::extract::{Asked, Segment};
+use super::extract::{Asked, Given, Segment};
 use super::parameters::OfUnit;
 use super::places::{self, Place};
 use super::problem::{Kind, Refused, bad_request, causes, problem};
@@ -29,6 +30,9 @@ const EXIT_UNKNOWN: i32 = 4;
 
 /// How long a followed journal is silent at most, if its reader wants to know that.
 const HEARTBEAT: Duration = Duration::from_secs(v2::HEARTBEAT_S);
+
+/// What to do when journalctl does not understand what it is asked, which are times: all else was checked before.
+const TIMES_HINT: &str = "times are as systemd reads them: `-1h`, `yesterday`, `18:30`, `2026-11-22 18:30`";
 
 /// Bytes that are read from `journalctl` at once.
 const JOURNAL_PIECE: usize = 64 << 10;
@@ -47,20 +51,119 @@ pub async fn status(
     Segment(name): Segment,
     Asked(query): Asked<v2::StatusQuery>,
 ) -> Result<Json<Vec<v2::StatusText>>, Refused> {
-    let (name, places) = places::of_unit(&api, &name, query.machine.as_deref(), query.forwarded)?;
-    let asked = places.iter().map(|(machine, place)| places::status(place, machine, &name));
-    let answers = join_all(asked).await;
-    if let (true, Some(Err(problem))) = (answers.iter().all(Result::is_err), answers.first()) {
-        return Err(problem.clone().into());
+    if let Some(lines) = query.lines.filter(|lines| v2::STATUS_LINES_MAX < *lines) {
+        let limit = format!("{lines} lines are over the limit of {}", v2::STATUS_LINES_MAX);
+        return Err(bad_request(limit).about("lines").into());
     }
-    // One machine that cannot be asked does not hide what the others say.
-    let said = answers.into_iter().zip(&places).map(|(answer, (machine, _))| match answer {
-        Ok(text) => text,
-        Err(problem) => {
-            v2::StatusText { machine: machine.to_string(), text: problem.to_string(), exit_code: EXIT_UNKNOWN }
-        }
-    });
-    Ok(Json(said.collect()))
+    let (name, places) = places::of_unit(&api, &name, query.machine.as_deref(), query.forwarded)?;
+    let asked = places.iter().map(|(machine, place)| places::status(place, machine, &name, query.lines));
+    let said = of_each(&places, join_all(asked).await)?;
+    let entry = |(machine, answer): (String, Result<v2::StatusText, v2::Problem>)| {
+        answer.unwrap_or_else(|problem| v2::StatusText { machine, text: problem.to_string(), exit_code: EXIT_UNKNOWN })
+    };
+    Ok(Json(said.into_iter().map(entry).collect()))
+}
+
+/// What systemd knows of a unit, on each of its machines: what `systemctl show` prints.
+#[utoipa::path(
+    get,
+    path = "/units/{name}/properties",
+    tag = "units",
+    operation_id = "get_unit_properties",
+    params(
+        ("name" = String, Path, description = "The unit's name, with its suffix", example = "hello.service"),
+        v2::PropertiesQuery
+    ),
+    responses(
+        (status = 200, description = "The properties on each machine", body = Vec<v2::UnitProperties>),
+        (status = "default", description = "Why not", body = v2::Problem, content_type = "application/problem+json")
+    )
+)]
+pub async fn properties(
+    State(api): State<Api>,
+    Segment(name): Segment,
+    Asked(query): Asked<v2::PropertiesQuery>,
+) -> Result<Json<Vec<v2::UnitProperties>>, Refused> {
+    let names: Vec<String> = query.names.iter().flat_map(|names| names.split(',')).map(str::to_owned).collect();
+    if v2::PROPERTIES_MAX < names.len() {
+        let limit = format!("{} properties are over the limit of {}", names.len(), v2::PROPERTIES_MAX);
+        return Err(bad_request(limit).about("names").into());
+    }
+    if let Some(wrong) = names.iter().find(|name| !is_word(name, "")) {
+        return Err(bad_request(format!("`{wrong}` is no name of a property")).about("names").into());
+    }
+    let (name, places) = places::of_unit(&api, &name, query.machine.as_deref(), query.forwarded)?;
+    let asked = places.iter().map(|(machine, place)| places::properties(place, machine, &name, &names));
+    let told = of_each(&places, join_all(asked).await)?;
+    let entry = |(machine, told): (String, Result<v2::UnitProperties, v2::Problem>)| {
+        told.unwrap_or_else(|problem| v2::UnitProperties { machine, properties: Vec::new(), problem: Some(problem) })
+    };
+    Ok(Json(told.into_iter().map(entry).collect()))
+}
+
+/// Has the systemd of each of the unit's machines do something at once: send a signal, reload the unit, or forget that it failed. What is
+/// wanted of the unit stays as it is.
+#[utoipa::path(
+    post,
+    path = "/units/{name}/act",
+    tag = "units",
+    operation_id = "act_on_unit",
+    params(("name" = String, Path, description = "The unit's name, with its suffix", example = "hello.service")),
+    request_body = v2::ActRequest,
+    responses(
+        (status = 200, description = "What came of it on each machine", body = Vec<v2::Acted>),
+        (status = "default", description = "Why not", body = v2::Problem, content_type = "application/problem+json")
+    )
+)]
+pub async fn act(
+    State(api): State<Api>,
+    Segment(name): Segment,
+    given: Given<v2::ActRequest>,
+) -> Result<Json<Vec<v2::Acted>>, Refused> {
+    let request = given.value;
+    let verb = verb(&request)?;
+    let (name, places) = places::of_unit(&api, &name, request.machine.as_deref(), request.forwarded)?;
+    tracing::info!(unit = name.as_str(), "systemctl {}", verb.join(" "));
+    let asked = places.iter().map(|(machine, place)| places::act(place, machine, &name, &request, &verb));
+    let done = of_each(&places, join_all(asked).await)?;
+    let entry = |(machine, done): (String, Result<(), v2::Problem>)| v2::Acted { machine, problem: done.err() };
+    Ok(Json(done.into_iter().map(entry).collect()))
+}
+
+/// What systemctl is called with, but for the unit.
+fn verb(request: &v2::ActRequest) -> Result<Vec<String>, v2::Problem> {
+    let signal = request.signal.as_deref().unwrap_or("SIGTERM");
+    if !is_word(signal, "+-") {
+        return Err(bad_request(format!("`{signal}` is no signal")).about("signal"));
+    }
+    if request.act != v2::Act::Kill && (request.signal.is_some() || request.whom.is_some()) {
+        return Err(bad_request("`signal` and `whom` are for `kill` alone").about("act"));
+    }
+    let whom = request.whom.unwrap_or(v2::Whom::All).as_str();
+    let words = match request.act {
+        // Since systemd 252 it is `--kill-whom`, and this is still known.
+        v2::Act::Kill => vec!["kill".to_owned(), format!("--signal={signal}"), format!("--kill-who={whom}")],
+        v2::Act::Reload => vec!["reload".to_owned()],
+        v2::Act::ResetFailed => vec!["reset-failed".to_owned()],
+    };
+    Ok(words)
+}
+
+/// Letters and digits, and these characters.
+fn is_word(text: &str, more: &str) -> bool {
+    let is_plain = |ch: char| ch.is_ascii_alphanumeric() || more.contains(ch);
+    !text.is_empty() && text.len() <= v2::WORD_LEN_MAX && text.chars().all(is_plain)
+}
+
+/// What each machine says; the first problem, if none has anything else to say. One that cannot be asked does not hide the others.
+fn of_each<T>(
+    places: &[(MachineId, Place)],
+    answers: Vec<Result<T, v2::Problem>>,
+) -> Result<Vec<(String, Result<T, v2::Problem>)>, v2::Problem> {
+    if let (true, Some(Err(problem))) = (answers.iter().all(Result::is_err), answers.first()) {
+        return Err(problem.clone());
+    }
+    Ok(places.iter().map(|(machine, _)| machine.to_string()).zip(answers).collect())
 }
 
 /// A unit's journal on one machine, as journalctl prints it.
@@ -108,7 +211,7 @@ async fn own_journal(
     request: &JournalRequest,
 ) -> Result<impl Stream<Item = std::io::Result<Vec<u8>>> + use<>, v2::Problem> {
     let mut child = host.journal(name, request).await.map_err(|err| match err {
-        HostError::Refused { reason } => bad_request(reason),
+        HostError::Refused { reason } => bad_request(reason).with_hint(TIMES_HINT),
         err => failed(&err),
     })?;
     let stdout = child.stdout.take().expect("the journal's stdout is a pipe");

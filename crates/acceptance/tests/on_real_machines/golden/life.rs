@@ -58,7 +58,7 @@ fn a_life() {
             exit 1
             --- stderr
             error: Unable to stop unit life.service in state inactive
-            hint: it is on no machine; start it: `fleetctl start life.service`
+            hint: it is on no machine, so it does not run
             $ fleetctl restart life
             exit 1
             --- stderr

@@ -89,8 +89,7 @@ fn units_that_do_not_exist() {
             $ fleetctl cat nowhere
             exit 4
             --- stderr
-            error: cannot print the file of nowhere.service
-              cause: unit nowhere.service does not exist
+            error: Unit nowhere.service does not exist
             hint: `fleetctl list-unit-files` shows the units that exist
             $ fleetctl journal nowhere
             exit 4
@@ -145,6 +144,7 @@ fn a_unit_that_no_machine_can_take() {
             Unit stuck.service inactive
             --- stderr
             stuck.service: no machine can take it: 3 machines: MachineMetadata=disk=nvme (has disk=hdd, has disk=ssd, has no disk)
+            it is placed as soon as one can; Ctrl-C ends only the waiting, and `fleetctl explain stuck.service` says what each machine says
             error: timed out waiting for unit stuck.service to report state launched
               stuck.service: no machine can take it: 3 machines: MachineMetadata=disk=nvme (has disk=hdd, has disk=ssd, has no disk)
             hint: it stays wanted, and is started as soon as that is possible; `fleetctl unload stuck.service` takes it back
@@ -154,6 +154,7 @@ fn a_unit_that_no_machine_can_take() {
             Unit stuck-id.service inactive
             --- stderr
             stuck-id.service: no machine can take it: 3 machines: MachineID=00000000000000000000000000000000
+            it is placed as soon as one can; Ctrl-C ends only the waiting, and `fleetctl explain stuck-id.service` says what each machine says
             error: timed out waiting for unit stuck-id.service to report state launched
               stuck-id.service: no machine can take it: 3 machines: MachineID=00000000000000000000000000000000
             hint: it stays wanted, and is started as soon as that is possible; `fleetctl unload stuck-id.service` takes it back
@@ -163,6 +164,7 @@ fn a_unit_that_no_machine_can_take() {
             Unit stuck-of.service inactive
             --- stderr
             stuck-of.service: no machine can take it: 3 machines: MachineOf=stuck-nobody.service (there is no such unit)
+            it is placed as soon as one can; Ctrl-C ends only the waiting, and `fleetctl explain stuck-of.service` says what each machine says
             error: timed out waiting for unit stuck-of.service to report state launched
               stuck-of.service: no machine can take it: 3 machines: MachineOf=stuck-nobody.service (there is no such unit)
             hint: it stays wanted, and is started as soon as that is possible; `fleetctl unload stuck-of.service` takes it back

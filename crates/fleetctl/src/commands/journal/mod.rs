@@ -57,7 +57,7 @@ pub async fn run(session: &Session<'_>, args: &Journal) -> Result<Exit, CommandE
     let (arguments, mut errors) = names::arguments(&given, Purpose::Existing);
     let known = session.lookup(&arguments).await?;
     let (selected, unknown) = names::units_of(&arguments, &known);
-    errors.extend(unknown);
+    errors.extend(session.with_similar(unknown).await);
     let globs = globs(&arguments);
     // A unit that a glob has found, and that is found by it again, need not be named.
     let named = selected.iter().map(|one| &one.unit.name).filter(|name| !globs.iter().any(|glob| glob.matches(name)));
