@@ -30,6 +30,7 @@ mod secure;
 mod several;
 mod shows;
 mod ssh;
+mod told;
 mod transfer;
 mod unit_files;
 mod world;

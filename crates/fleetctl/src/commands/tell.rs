@@ -25,7 +25,7 @@ impl Word {
             KillWhom::Control => v2::Whom::Control,
             KillWhom::All => v2::Whom::All,
         };
-        Word { act: v2::Act::Kill, signal: Some(args.signal.clone()), whom: Some(whom) }
+        Word { act: v2::Act::Kill, signal: Some(signal_name(&args.signal)), whom: Some(whom) }
     }
 
     /// To reload, or to forget a failure.
@@ -43,10 +43,10 @@ impl Word {
 
     /// What has been done to a unit, behind its name.
     fn done(&self) -> String {
-        match (self.act, &self.signal) {
-            (v2::Act::Kill, signal) => format!("was sent {}", signal_name(signal.as_deref().unwrap_or_default())),
-            (v2::Act::Reload, _) => "reloaded".to_owned(),
-            (v2::Act::ResetFailed, _) => "reset".to_owned(),
+        match self.act {
+            v2::Act::Kill => format!("was sent {}", self.signal.as_deref().unwrap_or_default()),
+            v2::Act::Reload => "reloaded".to_owned(),
+            v2::Act::ResetFailed => "reset".to_owned(),
         }
     }
 }
@@ -109,7 +109,7 @@ async fn tell(session: &Session<'_>, word: &Word, told: &Told, unit: &v2::Unit) 
     Ok(exit)
 }
 
-/// A signal as systemd writes it: `hup` is `SIGHUP`; a number stays one.
+/// A signal as systemd reads it, which knows only large letters: `hup` is `SIGHUP`; a number stays one.
 fn signal_name(given: &str) -> String {
     let upper = given.to_ascii_uppercase();
     let is_number = upper.starts_with(|first: char| first.is_ascii_digit());

@@ -246,7 +246,8 @@ fn habits() {
         $ fleetctl machine drain -q x
         error: there is no flag `-q` here
         hint: `fleetctl help machine drain` lists the flags
-    "#]].assert_eq(&said);
+    "#]]
+    .assert_eq(&said);
 }
 
 /// A socket that may not be opened is not one at which nobody listens.
