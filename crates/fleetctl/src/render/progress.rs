@@ -193,7 +193,7 @@ mod tests {
         assert_eq!(status_line(&two), "waiting for a.service: activating (start-pre) on 4f1c2a7d...");
         // What is long and has to be read stays, and is not cut at the end of the screen.
         let stuck = ("a.service", Why::NoMachine("3 machines: lack disk=ssd".to_owned()));
-        let (alone, beside) = (pending(&[stuck.clone()]), pending(&[stuck, ("b.service", doing("start"))]));
+        let (alone, beside) = (pending(std::slice::from_ref(&stuck)), pending(&[stuck, ("b.service", doing("start"))]));
         assert_eq!(status_line(&alone), "waiting for a machine");
         assert_eq!(status_line(&beside), "waiting for b.service: activating (start) on 4f1c2a7d...");
         let mut spoken = Spoken::default();

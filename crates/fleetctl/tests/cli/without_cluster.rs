@@ -273,7 +273,7 @@ fn sockets_that_are_there() {
     let program = folder.path().join("fleetctl");
     std::fs::copy(env!("CARGO_BIN_EXE_fleetctl"), &program).expect("a copy");
     std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).expect("a folder for all");
-    std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0)).expect("a socket for nobody");
+    std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o000)).expect("a socket for nobody");
     let mut command = std::process::Command::new(program);
     command.env_clear().args(["list-units", "--endpoint"]).arg(format!("unix://{}", socket.display()));
     if std::fs::metadata("/proc/self").expect("proc").uid() == 0 {

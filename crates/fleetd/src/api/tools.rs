@@ -8,7 +8,6 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use fleet_api::v2;
-use fleet_core::model::MachineId;
 use fleet_core::unit::UnitName;
 use futures_util::future::join_all;
 use futures_util::{Stream, StreamExt as _, stream};
@@ -57,11 +56,15 @@ pub async fn status(
     }
     let (name, places) = places::of_unit(&api, &name, query.machine.as_deref(), query.forwarded)?;
     let asked = places.iter().map(|(machine, place)| places::status(place, machine, &name, query.lines));
-    let said = of_each(&places, join_all(asked).await)?;
-    let entry = |(machine, answer): (String, Result<v2::StatusText, v2::Problem>)| {
-        answer.unwrap_or_else(|problem| v2::StatusText { machine, text: problem.to_string(), exit_code: EXIT_UNKNOWN })
-    };
-    Ok(Json(said.into_iter().map(entry).collect()))
+    let answers = join_all(asked).await;
+    unless_all_failed(&answers)?;
+    let said = answers.into_iter().zip(&places).map(|(answer, (machine, _))| match answer {
+        Ok(text) => text,
+        Err(problem) => {
+            v2::StatusText { machine: machine.to_string(), text: problem.to_string(), exit_code: EXIT_UNKNOWN }
+        }
+    });
+    Ok(Json(said.collect()))
 }
 
 /// What systemd knows of a unit, on each of its machines: what `systemctl show` prints.
@@ -94,11 +97,15 @@ pub async fn properties(
     }
     let (name, places) = places::of_unit(&api, &name, query.machine.as_deref(), query.forwarded)?;
     let asked = places.iter().map(|(machine, place)| places::properties(place, machine, &name, &names));
-    let told = of_each(&places, join_all(asked).await)?;
-    let entry = |(machine, told): (String, Result<v2::UnitProperties, v2::Problem>)| {
-        told.unwrap_or_else(|problem| v2::UnitProperties { machine, properties: Vec::new(), problem: Some(problem) })
-    };
-    Ok(Json(told.into_iter().map(entry).collect()))
+    let answers = join_all(asked).await;
+    unless_all_failed(&answers)?;
+    let told = answers.into_iter().zip(&places).map(|(answer, (machine, _))| match answer {
+        Ok(told) => told,
+        Err(problem) => {
+            v2::UnitProperties { machine: machine.to_string(), properties: Vec::new(), problem: Some(problem) }
+        }
+    });
+    Ok(Json(told.collect()))
 }
 
 /// Has the systemd of each of the unit's machines do something at once: send a signal, reload the unit, or forget that it failed. What is
@@ -125,9 +132,11 @@ pub async fn act(
     let (name, places) = places::of_unit(&api, &name, request.machine.as_deref(), request.forwarded)?;
     tracing::info!(unit = name.as_str(), "systemctl {}", verb.join(" "));
     let asked = places.iter().map(|(machine, place)| places::act(place, machine, &name, &request, &verb));
-    let done = of_each(&places, join_all(asked).await)?;
-    let entry = |(machine, done): (String, Result<(), v2::Problem>)| v2::Acted { machine, problem: done.err() };
-    Ok(Json(done.into_iter().map(entry).collect()))
+    let answers = join_all(asked).await;
+    unless_all_failed(&answers)?;
+    let done = answers.into_iter().zip(&places);
+    let done = done.map(|(answer, (machine, _))| v2::Acted { machine: machine.to_string(), problem: answer.err() });
+    Ok(Json(done.collect()))
 }
 
 /// What systemctl is called with, but for the unit.
@@ -155,15 +164,12 @@ fn is_word(text: &str, more: &str) -> bool {
     !text.is_empty() && text.len() <= v2::WORD_LEN_MAX && text.chars().all(is_plain)
 }
 
-/// What each machine says; the first problem, if none has anything else to say. One that cannot be asked does not hide the others.
-fn of_each<T>(
-    places: &[(MachineId, Place)],
-    answers: Vec<Result<T, v2::Problem>>,
-) -> Result<Vec<(String, Result<T, v2::Problem>)>, v2::Problem> {
-    if let (true, Some(Err(problem))) = (answers.iter().all(Result::is_err), answers.first()) {
-        return Err(problem.clone());
+/// The first problem, if no machine has anything else to say. One that cannot be asked does not hide the others.
+fn unless_all_failed<T>(answers: &[Result<T, v2::Problem>]) -> Result<(), v2::Problem> {
+    match answers.first() {
+        Some(Err(problem)) if answers.iter().all(Result::is_err) => Err(problem.clone()),
+        _ => Ok(()),
     }
-    Ok(places.iter().map(|(machine, _)| machine.to_string()).zip(answers).collect())
 }
 
 /// A unit's journal on one machine, as journalctl prints it.
