@@ -108,8 +108,9 @@ pub async fn properties(
     Ok(Json(told.collect()))
 }
 
-/// Has the systemd of each of the unit's machines do something at once: send a signal, reload the unit, or forget that it failed. What is
-/// wanted of the unit stays as it is.
+/// Has the systemd of the unit's machines do something at once: send a signal, reload the unit, or forget a failure.
+///
+/// What is wanted of the unit stays as it is.
 #[utoipa::path(
     post,
     path = "/units/{name}/act",
