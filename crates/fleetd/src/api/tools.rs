@@ -73,14 +73,8 @@ pub async fn status(
     path = "/units/{name}/properties",
     tag = "units",
     operation_id = "get_unit_properties",
-    params(
-        ("name" = String, Path, description = "The unit's name, with its suffix", example = "hello.service"),
-        v2::PropertiesQuery
-    ),
-    responses(
-        (status = 200, description = "The properties on each machine", body = Vec<v2::UnitProperties>),
-        (status = "default", description = "Why not", body = v2::Problem, content_type = "application/problem+json")
-    )
+    params(OfUnit, v2::PropertiesQuery),
+    responses((status = 200, description = "The properties on each machine", body = Vec<v2::UnitProperties>), Refused)
 )]
 pub async fn properties(
     State(api): State<Api>,
@@ -116,12 +110,9 @@ pub async fn properties(
     path = "/units/{name}/act",
     tag = "units",
     operation_id = "act_on_unit",
-    params(("name" = String, Path, description = "The unit's name, with its suffix", example = "hello.service")),
+    params(OfUnit),
     request_body = v2::ActRequest,
-    responses(
-        (status = 200, description = "What came of it on each machine", body = Vec<v2::Acted>),
-        (status = "default", description = "Why not", body = v2::Problem, content_type = "application/problem+json")
-    )
+    responses((status = 200, description = "What came of it on each machine", body = Vec<v2::Acted>), Refused)
 )]
 pub async fn act(
     State(api): State<Api>,
