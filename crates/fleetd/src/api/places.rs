@@ -250,12 +250,12 @@ mod tests {
     use std::collections::BTreeMap;
     use std::sync::Arc;
 
-    use fleet_core::model::{Placement, TargetState, Timestamp};
+    use fleet_core::model::{Placement, TargetState, Timestamp, Unit, UnitState};
     use fleet_core::unit::{UnitFile, WhenIsolated};
     use fleet_store::mem::Mem;
-    use fleet_store::registry::ops::{self, NewUnit, PlacementChange};
-    use fleet_store::registry::{MachineRecord, View};
-    use fleet_store::{Store, Txn, TxnOutcome};
+    use fleet_store::registry::ops::{self, NewUnit, PlacementChange, Seat};
+    use fleet_store::registry::{Key, MachineRecord, View};
+    use fleet_store::{LeaseId, Store, Txn, TxnOutcome};
     use futures_util::StreamExt as _;
     use tokio::net::TcpListener;
     use tokio::task::JoinSet;
@@ -298,12 +298,13 @@ mod tests {
         }
 
         /// The machine is there, and says this address of its API.
-        async fn announce(&self, api: &str) {
+        async fn announce(&self, api: &str) -> LeaseId {
             let lease = self.store.grant(Duration::from_secs(600)).await.expect("a lease");
             let record = MachineRecord { api: api.to_owned(), ..MachineRecord::default() };
             let id = machine();
-            let seen = self.view.read().mod_revision(&fleet_store::registry::Key::Machine(id.clone()));
+            let seen = self.view.read().mod_revision(&Key::Machine(id.clone()));
             self.write(|_| ops::announce(&id, &record, lease, seen)).await;
+            lease
         }
 
         /// A daemon that serves these machines; gives the address of its API.
@@ -349,6 +350,46 @@ mod tests {
             Err(ClientError::Problem(problem)) => problem.kind,
             Err(err) => err.to_string(),
         }
+    }
+
+    /// A unit that is being taken away says its last words where it was.
+    #[tokio::test]
+    async fn a_machine_is_asked_as_long_as_it_speaks_of_the_unit() {
+        let mut cluster = Cluster::new().await;
+        let lease = cluster.announce("").await;
+        let serves = cluster.daemon(telltale()).await;
+        let client = client(&serves);
+        let of_one = v2::JournalQuery { machine: Some(MACHINE.to_owned()), ..v2::JournalQuery::default() };
+        let of_any = v2::JournalQuery::default();
+        let ask = async |query| kind(client.journal(UNIT, query).await);
+        assert_eq!((ask(&of_one).await, ask(&of_any).await), ("an answer".to_owned(), "an answer".to_owned()));
+        cluster
+            .write(|view| {
+                Ok(ops::report_states(&machine(), [(&unit(), Some(&state(view)))], seat(view, lease))?.remove(0))
+            })
+            .await;
+        cluster
+            .write(|view| ops::change_placements(view, &[PlacementChange { placement: None, ..placed(view) }]))
+            .await;
+        assert_eq!((ask(&of_one).await, ask(&of_any).await), ("an answer".to_owned(), "no-machine".to_owned()));
+        cluster.write(|view| Ok(ops::report_states(&machine(), [(&unit(), None)], seat(view, lease))?.remove(0))).await;
+        assert_eq!(ask(&of_one).await, "no-machine");
+    }
+
+    fn unit() -> UnitName {
+        UNIT.parse().expect("a name")
+    }
+
+    fn seat(view: &View, lease: LeaseId) -> Seat {
+        Seat { lease, record: view.mod_revision(&Key::Machine(machine())).expect("it is there") }
+    }
+
+    fn state(view: &View) -> UnitState {
+        let Unit { hash, generation, restarts, .. } = view.cluster().units[&unit()];
+        let [load, active, sub] = ["loaded", "deactivating", "stop-sigterm"].map(str::to_owned);
+        let (result, error) = (String::new(), String::new());
+        let (reached, since, left) = (TargetState::Launched, Timestamp(0), None);
+        UnitState { load, active, sub, result, hash, done: generation, restarts, reached, error, since, left }
     }
 
     #[tokio::test]

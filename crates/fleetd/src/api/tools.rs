@@ -265,3 +265,40 @@ impl Reading {
 pub(super) fn failed(err: &HostError) -> v2::Problem {
     v2::Problem { findings: causes(err), ..problem(Kind::Internal, err.to_string()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::Stdio;
+
+    use tokio::io::AsyncWriteExt as _;
+    use tokio::process::Command;
+
+    use super::*;
+
+    /// Time is the test's and passes where nothing happens, so a heartbeat may be there before what was written.
+    #[tokio::test(start_paused = true)]
+    async fn heartbeats_come_between_lines() {
+        let mut cat = Command::new("cat");
+        let mut child = cat.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true).spawn().expect("cat");
+        let (mut stdin, stdout) = (child.stdin.take().expect("a pipe"), child.stdout.take().expect("a pipe"));
+        let mut reading = Reading { child, stdout, _beside: JoinSet::new(), heartbeat: true, between_lines: true };
+        let mut piece = async || {
+            reading.next().await.expect("it can be read").map(|piece| String::from_utf8(piece).expect("UTF-8"))
+        };
+        assert_eq!(piece().await.as_deref(), Some("\n"));
+        stdin.write_all(b"one\ntw").await.expect("cat reads");
+        let mut next = piece().await;
+        while next.as_deref() == Some("\n") {
+            next = piece().await;
+        }
+        assert_eq!(next.as_deref(), Some("one\ntw"));
+        assert!(tokio::time::timeout(10 * HEARTBEAT, piece()).await.is_err(), "not within a line");
+        stdin.write_all(b"o\n").await.expect("cat reads");
+        assert_eq!(piece().await.as_deref(), Some("o\n"));
+        assert_eq!(piece().await.as_deref(), Some("\n"));
+        drop(stdin);
+        while next.is_some() {
+            next = piece().await;
+        }
+    }
+}
