@@ -5,19 +5,23 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fleet_core::unit::UnitName;
 use fleet_systemd::UnitManager;
 use tokio::io::AsyncReadExt as _;
 use tokio::process::{Child, Command};
+use tokio::sync::watch;
 
 use crate::config::MachineConfig;
 use crate::journal::JournalRequest;
 
 /// Longest wait for `systemctl status` and for journald to write what it holds.
 const TOOL_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How long a request waits for the first connection to systemd. Usual are milliseconds after the start.
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 
 /// Most bytes of one `systemctl status` that are passed on.
 const STATUS_BYTES_MAX: u64 = 4 << 20;
@@ -54,11 +58,11 @@ pub struct Host {
 
 /// The connection to a machine's systemd, once there is one.
 #[derive(Clone, Default)]
-struct Connected(Arc<OnceLock<Arc<dyn UnitManager>>>);
+struct Connected(Arc<watch::Sender<Option<Arc<dyn UnitManager>>>>);
 
 impl fmt::Debug for Connected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.get().is_some() { "connected" } else { "not connected yet" })
+        f.write_str(if self.0.borrow().is_some() { "connected" } else { "not connected yet" })
     }
 }
 
@@ -84,13 +88,14 @@ impl Host {
 
     /// From now on, commands are run by this connection, also on copies of this.
     pub fn connected(&self, systemd: Arc<dyn UnitManager>) {
-        // There is one connection for as long as the daemon runs, so it is told once.
-        let _ = self.systemd.0.set(systemd);
+        self.systemd.0.send_replace(Some(systemd));
     }
 
-    /// The machine's systemd; `None` until there is a connection for the first time.
-    pub fn systemd(&self) -> Option<Arc<dyn UnitManager>> {
-        self.systemd.0.get().cloned()
+    /// The machine's systemd. A daemon that has just started is given a moment to connect; `None` if it has not been there since.
+    pub async fn systemd(&self) -> Option<Arc<dyn UnitManager>> {
+        let mut connected = self.systemd.0.subscribe();
+        let there = tokio::time::timeout(CONNECT_LIMIT, connected.wait_for(Option::is_some)).await.ok()?.ok()?;
+        there.clone()
     }
 
     /// The tools of the system, each called by way of these words.

@@ -95,6 +95,46 @@ fn people_reach_machines_by_ssh() {
     assert!(stranger.stderr.contains("Permission denied (publickey"), "{stranger}");
 }
 
+/// On a whole machine, with the systemd that is its PID 1, by a user that systemd has made up; from another machine.
+#[test]
+fn commands_run_beside_units_on_other_machines() {
+    let mut spec = FieldSpec::new(2);
+    spec.config += "listen = 0.0.0.0:49153\n";
+    let mut field = spec.start();
+    let id = field.ok("m2", "cat /etc/machine-id");
+    let settings = "DynamicUser=yes\nStateDirectory=made-up\nStateDirectoryMode=0700\nRuntimeDirectory=made-up\nPrivateNetwork=yes";
+    let start = "ExecStart=/bin/sh -c 'echo unit > /tmp/kept; echo unit > $STATE_DIRECTORY/kept; exec sleep infinity'";
+    field.write("m1", "made-up.service", &format!("[Service]\n{settings}\n{start}\n[X-Fleet]\nMachineID={id}\n"));
+    field.ok("m1", "fleetctl start made-up");
+    field.wait("the unit has written", WAIT_LIMIT, || {
+        field.run("m1", "fleetctl exec made-up -- sh -c 'test -s $STATE_DIRECTORY/kept'").code == 0
+    });
+    // The machines have no nss-systemd, so such a user has only a number.
+    let pid = field.running("made-up.service")["m2"];
+    let (user, network) = (format!("stat -c %u /proc/{pid}"), format!("readlink /proc/{pid}/ns/net"));
+    let (user, network) = (field.ok("m2", &user), field.ok("m2", &network));
+    assert_ne!(user, "0");
+    let said = "id -u; hostname; cat /tmp/kept $STATE_DIRECTORY/kept; stat -Lc %a $STATE_DIRECTORY; echo beside > $RUNTIME_DIRECTORY/kept; readlink /proc/self/ns/net; exit 7";
+    let expected = format!("{user}\nm2\nunit\nunit\n700\n{network}\n");
+    for _ in 0..2 {
+        let ran = field.run("m1", &format!("fleetctl exec made-up -- sh -c '{said}'"));
+        assert_eq!((ran.code, ran.stdout.as_str()), (7, expected.as_str()), "{ran}");
+    }
+    assert_eq!(field.ok("m2", "cat /run/private/made-up/kept"), "beside");
+
+    // The network between the client and the command loses everything, in silence.
+    let begin = "fleetctl exec made-up -- sh -c 'echo begun; exec sleep 4711' > out 2> err; echo $? > code";
+    field.ok("m1", &format!("({begin}) > /dev/null 2>&1 &"));
+    field.wait("it has begun", WAIT_LIMIT, || field.run("m1", "grep begun out").code == 0);
+    assert_eq!(field.run("m2", "pgrep -f 'sleep 471[1]'").code, 0);
+    field.lab.partition(&[&["m2"]]).expect("cut off");
+    field.wait("the client hears of it", WAIT_LIMIT, || field.run("m1", "test -s code").code == 0);
+    assert_eq!(field.ok("m1", "cat code"), "125");
+    assert!(field.ok("m1", "cat err").contains("lost the command beside made-up.service"));
+    field.wait("the command is stopped", WAIT_LIMIT, || field.run("m2", "pgrep -f 'sleep 471[1]'").code == 1);
+    assert_eq!(field.running("made-up.service").get("m2"), Some(&pid), "its unit goes on");
+}
+
 #[test]
 fn a_machine_loses_its_power() {
     let (mut field, units, before) = three_machines();

@@ -89,6 +89,48 @@ fn a_command_is_where_its_unit_is() {
     desk.ok("fleetctl destroy beside");
 }
 
+/// What a command has in common with its unit is not changed by its coming and going.
+#[test]
+fn a_command_leaves_its_units_directories_alone() {
+    let desk = WORLD.desk();
+    let directories = "RuntimeDirectory=kept\nRuntimeDirectoryMode=0700\nStateDirectory=kept\nStateDirectoryMode=0750";
+    desk.write("kept.service", &format!("[Service]\n{directories}\nExecStart=/bin/sleep infinity\n"));
+    desk.ok("fleetctl start kept");
+    let look = "fleetctl exec kept -- sh -c 'touch $RUNTIME_DIRECTORY/here; stat -c %a $RUNTIME_DIRECTORY $STATE_DIRECTORY; ls $RUNTIME_DIRECTORY'";
+    for _ in 0..2 {
+        assert_eq!(desk.ok(look), "700\n750\nhere\n");
+    }
+    // They are still there for the unit itself, and go with it.
+    let pid = on(&WORLD.machines()[0], &["systemctl", "--user", "show", "-P", "MainPID", "kept.service"]);
+    let runtime = on(
+        &WORLD.machines()[0],
+        &["sh", "-c", &format!("tr '\\0' '\\n' < /proc/{pid}/environ | sed -n s/^RUNTIME_DIRECTORY=//p")],
+    );
+    on(&WORLD.machines()[0], &["test", "-e", &format!("{runtime}/here")]);
+    // On a machine of these tests /run is on a disk, where systemd removes only what is empty.
+    desk.ok("fleetctl exec kept -- sh -c 'rm $RUNTIME_DIRECTORY/here'");
+    desk.ok("fleetctl destroy kept");
+    on(&WORLD.machines()[0], &["test", "!", "-e", &runtime]);
+}
+
+/// A unit that is in another's namespaces: there the command is, too.
+#[test]
+fn a_command_joins_the_namespaces_that_its_unit_has_joined() {
+    let desk = WORLD.desk();
+    let private = "[Service]\nPrivateTmp=yes\nExecStart=/bin/sh -c 'echo %n >> /tmp/who; exec sleep infinity'\n";
+    desk.write("first.service", private);
+    desk.write("second.service", &format!("[Unit]\nJoinsNamespaceOf=first.service\nAfter=first.service\n{private}"));
+    desk.ok("fleetctl start first");
+    desk.ok("fleetctl start second");
+    for unit in ["first", "second"] {
+        eventually("both have written", || {
+            let ran = desk.run(&format!("fleetctl exec {unit} -- cat /tmp/who"));
+            (ran.stdout == "first.service\nsecond.service\n").then_some(())
+        });
+    }
+    desk.ok("fleetctl destroy first second");
+}
+
 #[test]
 fn a_command_has_the_units_user() {
     let desk = WORLD.desk();
@@ -238,6 +280,7 @@ fn any_fleetd_passes_a_command_on() {
     let mut world = World::on_etcd(3);
     let specs: Vec<_> = world.machines().iter().map(|machine| machine.spec().clone()).collect();
     let endpoints = world.endpoints();
+    let logs: Vec<_> = world.cluster().fleetds().iter().map(|fleetd| fleetd.log()).collect();
     let desks: Vec<Desk> = endpoints.iter().map(|endpoint| Desk::new(endpoint, specs.clone())).collect();
     desks[0].write("a@.service", SLEEPS);
     desks[0].write("everywhere.service", &format!("{SLEEPS}[X-Fleet]\nGlobal=true\n"));
@@ -262,6 +305,14 @@ fn any_fleetd_passes_a_command_on() {
     let expected = desks[0].ok(&format!("sha256sum < {}", there.display()));
     assert_eq!(desks[0].ok(&format!("fleetctl exec {unit} -- cat /run/random | sha256sum")), expected);
     assert_eq!(desks[1].ok(&format!("fleetctl exec -i {unit} -- sha256sum < {}", there.display())), expected);
+    // Both that were asked have it in their logs, under one ID.
+    let id_of = |number: usize| {
+        let log = std::fs::read_to_string(&logs[number]).expect("the log is there");
+        let line = log.lines().rfind(|line| line.contains("is asked for") && line.contains("sha256sum"));
+        let line = line.unwrap_or_else(|| panic!("fleetd {number}: {log}")).to_owned();
+        line.split_once("id=").and_then(|(_, rest)| Some(rest.split_once([' ', '}'])?.0.to_owned())).expect("an ID")
+    };
+    assert_eq!(id_of(1), id_of(2));
     // The client that goes away is two connections away.
     let mut far = Begun::new(&endpoints[0], unit);
     far.fleetctl.kill().expect("it runs");

@@ -29,17 +29,23 @@ const STOP_LIMIT: Duration = Duration::from_secs(5);
 ///
 /// Who: the user and groups. Where: the directories, the environment, the slice, the namespaces. What protects the machine from the
 /// unit and what limits its share of resources is not in it: whoever may run commands here may write such a unit, too.
-const TAKEN_OVER: [&str; 25] = [
+///
+/// Each directory goes with its mode, for systemd gives it that mode anew with each start.
+const TAKEN_OVER: [&str; 32] = [
     "BindPaths",
     "BindReadOnlyPaths",
     "CacheDirectory",
+    "CacheDirectoryMode",
     "ConfigurationDirectory",
+    "ConfigurationDirectoryMode",
     "DynamicUser",
     "Environment",
     "EnvironmentFiles",
+    "ExecSearchPath",
     "Group",
     "IPCNamespacePath",
     "LogsDirectory",
+    "LogsDirectoryMode",
     "NetworkNamespacePath",
     "PassEnvironment",
     "PrivateIPC",
@@ -47,8 +53,11 @@ const TAKEN_OVER: [&str; 25] = [
     "PrivateTmp",
     "RootDirectory",
     "RootImage",
+    "RuntimeDirectory",
+    "RuntimeDirectoryMode",
     "Slice",
     "StateDirectory",
+    "StateDirectoryMode",
     "SupplementaryGroups",
     "TemporaryFileSystem",
     "UMask",
@@ -128,10 +137,12 @@ impl Shared {
         if order.unit.unit_type() != UnitType::Service {
             return Err(refused(NO_SERVICE, format!("{} is no service: no program runs in it", order.unit)));
         }
-        let load: String = self.property(&order.unit, "org.freedesktop.systemd1.Unit", "LoadState").await?;
+        let of_unit = self.properties(&order.unit, "org.freedesktop.systemd1.Unit").await?;
+        let load = of_unit.get("LoadState").and_then(|load| <&str>::try_from(load).ok()).unwrap_or_default();
         if load != "loaded" {
             return Err(refused(NO_SUCH_UNIT, format!("the unit is {load} there")));
         }
+        let neighbors = neighbors(&order.unit, &of_unit);
         let unit = order.unit.clone();
         let name = order.name().map_err(|reason| refused("fleet.BadId", reason))?;
         let settings = self.settings(&order.unit).await?;
@@ -141,7 +152,7 @@ impl Shared {
             end
         };
         let message = {
-            let properties = properties(&order, settings);
+            let properties = properties(&order, neighbors, settings);
             let others: Vec<(&str, Vec<(&str, Variant<'_>)>)> = Vec::new();
             manager_call("StartTransientUnit", &(name.as_str(), "fail", properties, others))
         };
@@ -171,15 +182,20 @@ impl Shared {
     /// What the command takes over from the unit, as far as the unit says anything of it.
     async fn settings(&self, unit: &UnitName) -> Result<BTreeMap<&'static str, OwnedVariant>, ManagerError> {
         let interface = result_interface(UnitType::Service).expect("services have results");
+        let mut all = self.properties(unit, interface).await?;
+        let said = TAKEN_OVER.iter().filter_map(|name| Some((*name, all.remove(*name)?)));
+        Ok(said.filter(|(_, value)| !is_empty(value)).collect())
+    }
+
+    /// All properties of a unit under an interface.
+    async fn properties(
+        &self,
+        unit: &UnitName,
+        interface: &str,
+    ) -> Result<HashMap<String, OwnedVariant>, ManagerError> {
         let _window = self.window.acquire().await;
         let message = properties_call(&unit_path(unit.as_str()), interface);
-        let what = format!("GetAll of {unit}");
-        self.call(&what, message, |_, reply| {
-            let mut all: HashMap<String, OwnedVariant> = reply.body().deserialize()?;
-            let said = TAKEN_OVER.iter().filter_map(|name| Some((*name, all.remove(*name)?)));
-            Ok(said.filter(|(_, value)| !is_empty(value)).collect())
-        })
-        .await
+        self.call(&format!("GetAll of {unit}"), message, |_, reply| reply.body().deserialize()).await
     }
 
     /// Stops commands that an earlier connection, or an earlier `fleetd`, has begun: nobody waits for them.
@@ -199,6 +215,15 @@ impl Shared {
     }
 }
 
+/// Whose namespaces the command joins: those of the unit, or of those that the unit has joined, for systemd looks no further than one
+/// step. It counts all who join each other, and so other commands too.
+fn neighbors(unit: &UnitName, of_unit: &HashMap<String, OwnedVariant>) -> Vec<String> {
+    let joined = of_unit.get("JoinsNamespaceOf").and_then(|joined| joined.try_clone().ok());
+    let joined: Vec<String> = joined.and_then(|joined| joined.try_into().ok()).unwrap_or_default();
+    let others = joined.into_iter().filter(|name| !name.starts_with(EXEC_PREFIX));
+    std::iter::once(unit.to_string()).chain(others).collect()
+}
+
 /// Whether it says nothing, so that systemd need not be told, which does not take every empty value.
 fn is_empty(value: &OwnedVariant) -> bool {
     match Variant::try_from(value) {
@@ -214,6 +239,7 @@ fn is_empty(value: &OwnedVariant) -> bool {
 /// What StartTransientUnit is told.
 fn properties<'a>(
     order: &'a ExecOrder,
+    neighbors: Vec<String>,
     settings: BTreeMap<&'static str, OwnedVariant>,
 ) -> Vec<(&'static str, Variant<'a>)> {
     let us = |time: Duration| Variant::from(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
@@ -231,7 +257,9 @@ fn properties<'a>(
         ("TimeoutStopUSec", us(STOP_LIMIT)),
         // It goes with its unit; it is not started anew with it.
         ("StopPropagatedFrom", Variant::from(vec![unit.as_str().to_owned()])),
-        ("JoinsNamespaceOf", Variant::from(vec![unit.as_str().to_owned()])),
+        ("JoinsNamespaceOf", Variant::from(neighbors)),
+        // They are the unit's, and stay when the command ends.
+        ("RuntimeDirectoryPreserve", Variant::from("yes")),
         ("StandardInputFileDescriptor", Variant::from(Fd::from(&pipes.stdin))),
         ("StandardOutputFileDescriptor", Variant::from(Fd::from(&pipes.stdout))),
         ("StandardErrorFileDescriptor", Variant::from(Fd::from(&pipes.stderr))),

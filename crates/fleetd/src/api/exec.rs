@@ -80,7 +80,7 @@ async fn here(api: &Api, host: &Host, machine: MachineId, asked: exec::Asked) ->
         let problem = problem(Kind::ExecOff, format!("commands beside units are switched off on machine {short}"));
         return Err(problem.with_hint("by `exec = false` in the configuration of its fleetd"));
     }
-    let Some(systemd) = host.systemd() else {
+    let Some(systemd) = host.systemd().await else {
         let detail = format!("fleetd has no connection to the systemd of machine {short} yet");
         return Err(problem(Kind::MachineUnreachable, detail).with_hint("try again"));
     };

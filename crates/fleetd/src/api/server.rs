@@ -18,6 +18,8 @@ use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::TcpUserTimeout;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
@@ -35,6 +37,11 @@ use crate::metrics::{Connected, METRICS};
 /// How long requests that are underway may take when the daemon ends. Writes take milliseconds, and a store that is away is not
 /// waited for longer than that; systemd gives a service 90 s to end.
 const DRAIN_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long a client may not acknowledge what was sent to it before its connection counts as broken. The kernel's own limit is about a
+/// quarter of an hour, for which a command whose client was cut off in silence would go on; nobody notices less than this, for
+/// what is silent is sent a heartbeat. A client that takes nothing for a while acknowledges all the same.
+const ACKNOWLEDGE_LIMIT: Duration = Duration::from_secs(30);
 
 /// A socket that was full counts as eased when one of so many places is free.
 const EASED: usize = 8;
@@ -79,6 +86,8 @@ where
             let serve = |stream: TcpStream, place: Place, limits| {
                 // Small answers go out at once. A socket that refuses is as good, only slower.
                 let _ = stream.set_nodelay(true);
+                let limit_ms = u32::try_from(ACKNOWLEDGE_LIMIT.as_millis()).unwrap_or(u32::MAX);
+                let _ = setsockopt(&stream, TcpUserTimeout, &limit_ms);
                 let (router, plain, ending) = (router.clone(), plain.clone(), ending.clone());
                 let peer = Peer::of_tcp(&stream);
                 let tls = tls();
