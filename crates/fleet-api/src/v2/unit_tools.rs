@@ -42,6 +42,7 @@ pub struct PropertiesQuery {
     pub machine: Option<String>,
     /// Only these, with commas between, as systemd names them: `MainPID,ActiveState`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(pattern = "^[A-Za-z0-9]{1,64}(,[A-Za-z0-9]{1,64})*$")]
     pub names: Option<String>,
     /// As in [`JournalQuery`](super::JournalQuery).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
