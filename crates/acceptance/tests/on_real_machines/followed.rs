@@ -26,6 +26,9 @@ pub struct Followed {
     pub said: Receiver<String>,
     /// The numbers of the lines of each unit on each machine, as they came.
     numbers: BTreeMap<(String, String), Vec<u64>>,
+    /// When the last of them was printed, by unit and machine, and what came behind it although it was printed earlier.
+    printed: BTreeMap<(String, String), f64>,
+    old: Vec<String>,
 }
 
 /// One line, as it was seen.
@@ -35,6 +38,7 @@ pub struct Line {
     machine: String,
     pub unit: String,
     pub number: u64,
+    printed_s: f64,
     /// How long it was on its way.
     pub took: Duration,
 }
@@ -46,9 +50,10 @@ impl Line {
         let (mut head, mut words) = (head.split(' '), message.split(' '));
         let (at_s, machine) = (head.next()?.parse().ok()?, head.next()?.to_owned());
         let (unit, number) = (words.next()?.to_owned(), words.next()?.parse().ok()?);
-        let printed: f64 = words.next()?.parse().ok()?;
+        let printed_s: f64 = words.next()?.parse().ok()?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_secs_f64();
-        Some(Line { at_s, machine, unit, number, took: Duration::from_secs_f64((now - printed).max(0.0)) })
+        let took = Duration::from_secs_f64((now - printed_s).max(0.0));
+        Some(Line { at_s, machine, unit, number, printed_s, took })
     }
 }
 
@@ -78,13 +83,25 @@ impl Followed {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("fleetctl starts");
         let (stdout, stderr) = (child.stdout.take().expect("a pipe"), child.stderr.take().expect("a pipe"));
         let said = lines_of(stderr, |line| Some(line.to_owned()));
-        Followed { child, lines: lines_of(stdout, Line::read), said, numbers: BTreeMap::new() }
+        Followed {
+            child,
+            lines: lines_of(stdout, Line::read),
+            said,
+            numbers: BTreeMap::new(),
+            printed: BTreeMap::new(),
+            old: Vec::new(),
+        }
     }
 
     #[track_caller]
     fn next(&mut self) -> Line {
         let line = self.lines.recv_timeout(WAIT_LIMIT).expect("a line in time");
-        self.numbers.entry((line.unit.clone(), line.machine.clone())).or_default().push(line.number);
+        let source = (line.unit.clone(), line.machine.clone());
+        let before = self.printed.insert(source.clone(), line.printed_s);
+        if before.is_some_and(|before| line.printed_s <= before) {
+            self.old.push(format!("{source:?}: {}", line.number));
+        }
+        self.numbers.entry(source).or_default().push(line.number);
         line
     }
 
@@ -112,6 +129,7 @@ impl Followed {
     /// No line is missing and none is there twice: each number is behind the one before, and behind the last word of a run the next begins.
     #[track_caller]
     pub fn is_whole(&self) {
+        assert!(self.old.is_empty(), "old ones come again: {:?}", self.old);
         for ((unit, machine), numbers) in &self.numbers {
             let follows = |pair: &[u64]| pair[1] == pair[0] + 1 || pair[1] == 0;
             let gaps: Vec<&[u64]> = numbers.windows(2).filter(|pair| !follows(pair)).collect();

@@ -54,7 +54,8 @@ fn a_unit_that_moves_is_followed_from_its_first_line_there() {
             format!("{unit} moved from {} to {}: its journal goes on there", shown(&world, from), shown(&world, to));
         // What else was there moves, too.
         while followed.said.recv_timeout(WAIT_LIMIT).expect("a word in time") != moves {}
-        followed.more_of(&[unit], 10);
+        // For longer than the place that it has left is still read.
+        followed.more_of(&[unit], 40);
         desk.ok(&format!("fleetctl machine uncordon {address}"));
         (from, n_moves) = (to, n_moves + 1);
         assert!(n_moves < 20, "it never comes back");
