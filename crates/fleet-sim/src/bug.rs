@@ -6,18 +6,26 @@
 //!
 //! | bug | seed | judged by |
 //! | --- | --- | --- |
-//! | `NoFence` | 367 | revisions: orders, and nobody leads |
+//! | `NoFence` | 419 | revisions: orders, and nobody leads |
 //! | `TornPlans` | 0 | revisions: a unit without its `MachineOf` |
-//! | `StopFirst` | 112 | jobs: the last copy is stopped |
+//! | `StopFirst` | 64 | jobs: the last copy is stopped |
 //! | `ReportsWithoutLease` | 0 | revisions: a state on no lease |
 //! | `AckFirst` | 36 | rest: users were told otherwise |
-//! | `RenewalAssumed` | 0 | rest: a machine is not present |
-//! | `UnreadIsNone` | 5 | jobs: a stop without an order |
+//! | `RenewalAssumed` | 5 | rest: a machine is not present |
+//! | `UnreadIsNone` | 2 | jobs: a stop without an order |
 //! | `ReceiptsIgnored` | 0 | jobs: a stop without an order |
 //! | `AdoptionRestarts` | 0 | jobs: a restart without an order |
-//! | `SignalsLost` | 21 | rest: not reached |
+//! | `SignalsLost` | 9 | rest: not reached |
 //! | `StopAssumed` | 0 | processes: one ended, and nobody asked for it |
 //! | `WatchFromNow` | 94 | rest: not reached |
+//! | `LeavesInHaste` | 11 | jobs: the last copy is stopped, and another machine could take it |
+//! | `WithdrawsFirst` | 2 | revisions: a record is withdrawn, and units are there |
+//! | `LeavesOrders` | 9 | revisions: a machine has left, and its orders stay |
+//! | `NoBrake` | 39 | revisions: something moves although too many machines are lost |
+//! | `BrakeUnseen` | 317 | revisions: something moves under the brake |
+//! | `MetadataUnseen` | 3 | revisions: a unit is placed where its metadata are not |
+//! | `ReplacedStays` | 11 | revisions: a unit beside the one that replaces it |
+//! | `ChecksAssumed` | 1 | answers: what is said is not so |
 //!
 //! Not found in some hundred seeds, and so not kept: plans that are guarded by the leader's key alone (they would need two
 //! changes of one unit within the time of a write).
@@ -49,4 +57,20 @@ pub enum Bug {
     StopAssumed,
     /// A watch that is begun anew begins with the present, not where the last one ended.
     WatchFromNow,
+    /// A machine that leaves stops everything at once, whether it is up elsewhere or not.
+    LeavesInHaste,
+    /// A machine that leaves withdraws its record while its units run.
+    WithdrawsFirst,
+    /// A machine that leaves does not say that its orders shall go.
+    LeavesOrders,
+    /// The brake never comes on.
+    NoBrake,
+    /// Nobody sees in the store that the brake is on.
+    BrakeUnseen,
+    /// Nobody sees what operators say of a machine's metadata.
+    MetadataUnseen,
+    /// What is replaced stays beside the unit that replaces it.
+    ReplacedStays,
+    /// That an answer still holds is assumed, and the store not asked.
+    ChecksAssumed,
 }

@@ -1,5 +1,6 @@
 //! One `fleetd`: the real shells, on a store and a systemd that are ours.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,19 +13,21 @@ use fleet_store::Store;
 use fleet_store::registry::MachineRecord;
 use fleetd::Api;
 use fleetd::guard::Site;
-use fleetd::leave::Departure;
+use fleetd::leave::{Departure, Served, leave};
 use fleetd::parts::{self, Settings};
 use fleetd::view::SharedView;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::bug::Bug;
 use crate::gate::Gate;
 use crate::guard::{Holder, boot_clock};
 use crate::hands::Hands;
 use crate::link::Link;
+use crate::units::DISK;
 use crate::users::{Answer, Wish};
-use crate::world::{Cable, Ear, Life, Who, World};
+use crate::world::{Cable, Ear, End, Life, Who, World};
 
 /// The guard's service as the fake systemd has to know it; what it does is in `guard`.
 const GUARD_TEXT: &str = "[Service]\nType=notify\nExecStart=/opt/guard\nTimeoutStopSec=1s\n";
@@ -39,6 +42,8 @@ pub(crate) struct Daemon {
     calls: JoinSet<()>,
     api: Api,
     view: SharedView,
+    /// What it tells of its machine; `None` once it leaves.
+    record: Option<watch::Sender<MachineRecord>>,
 }
 
 /// What users wished together, and what each was told.
@@ -52,6 +57,7 @@ impl Daemon {
         boot_id: String,
         cable: &Arc<Cable>,
         settings: Settings,
+        disk: &str,
     ) -> Daemon {
         let host = &world.hosts[who.daemon];
         let life = Arc::new(Life {
@@ -60,16 +66,16 @@ impl Daemon {
             gate: Gate::default(),
             cable: Arc::clone(cable),
             ear: Ear::default(),
+            departure: Departure::default(),
         });
         let store: Arc<dyn Store> = Arc::new(Link(Arc::clone(&life)));
         let view = SharedView::new();
         let leader_id = Some(format!("{} {boot_id}", host.id));
         let mut parts = JoinSet::new();
         parts::serve_cluster(&mut parts, Arc::clone(&store), view.clone(), settings, leader_id);
-        let disk = if who.daemon.is_multiple_of(2) { "ssd" } else { "hdd" };
         let record = MachineRecord {
             public_ip: format!("192.0.2.{}", who.daemon + 1),
-            metadata: [("disk".to_owned(), disk.to_owned())].into(),
+            metadata: [(DISK.to_owned(), disk.to_owned())].into(),
             version: "0".to_owned(),
             name: None,
             boot_id,
@@ -78,14 +84,54 @@ impl Daemon {
             capabilities: Default::default(),
         };
         let manager = Arc::new(Hands::new(Arc::clone(&life), host.fake.manager()));
-        // Nobody changes it: its sender is gone.
-        let (_, told) = watch::channel(record);
+        let (record, told) = watch::channel(record);
         let site = Site { unit_text: GUARD_TEXT.to_owned(), permit: Box::new(Holder(Arc::clone(&host.slip))) };
-        let stays = Departure::default();
-        parts.spawn(parts::serve_machine(host.id.clone(), told, Arc::clone(&store), manager, site, settings, stays));
+        let departure = life.departure.clone();
+        parts.spawn(parts::serve_machine(
+            host.id.clone(),
+            told,
+            Arc::clone(&store),
+            manager,
+            site,
+            settings,
+            departure,
+        ));
         let api = Api::new(store, view.clone(), Default::default());
         life.say(|| "starts".to_owned());
-        Daemon { life, parts, calls: JoinSet::new(), api, view }
+        Daemon { life, parts, calls: JoinSet::new(), api, view, record: Some(record) }
+    }
+
+    /// Reads its configuration anew (SIGHUP), which has another disk.
+    pub(crate) fn reload(&self, disk: &str) {
+        if let Some(record) = &self.record {
+            record.send_modify(|record| record.metadata = [(DISK.to_owned(), disk.to_owned())].into());
+        }
+    }
+
+    /// Is told to stop (SIGTERM), with `leave_on_stop` set: each of the two steps takes `limit` at most.
+    pub(crate) fn leave(&mut self, limit: Duration) {
+        let Some(record) = self.record.take() else { return };
+        let (life, view) = (Arc::clone(&self.life), self.view.clone());
+        let departure = life.departure.clone();
+        if life.world.has(Bug::LeavesInHaste) {
+            departure.unload.cancel();
+        }
+        if life.world.has(Bug::WithdrawsFirst) {
+            departure.empty.cancel();
+        }
+        let until_ms = life.world.trace.now_ms() + u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+        life.world.judge().leaves(life.who, until_ms);
+        let machines = BTreeMap::from([(life.world.hosts[life.who.daemon].id.clone(), Served { record, departure })]);
+        self.calls.spawn(async move {
+            leave(&view, &machines, limit).await;
+            life.gate.pass().await;
+            life.world.ends(life.who, End::Left);
+        });
+    }
+
+    /// Whether it is on its way out.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.record.is_none()
     }
 
     pub(crate) fn who(&self) -> Who {
@@ -108,7 +154,9 @@ impl Daemon {
             match api.change(v2::ChangeRequest { changes }).await {
                 Ok(response) => asked.told(|idx| match response.results.get(idx).map(|result| result.outcome) {
                     None => Answer::Unknown,
-                    Some(v2::Outcome::Refused | v2::Outcome::Unchanged) => Answer::NotWritten,
+                    Some(v2::Outcome::Refused) if is_unknown(&response.results[idx]) => Answer::NoSuchUnit,
+                    Some(v2::Outcome::Refused) => Answer::NotWritten,
+                    Some(v2::Outcome::Unchanged) => Answer::Same,
                     Some(_) => Answer::Done,
                 }),
                 Err(_) => asked.told(|_| Answer::Unknown),
@@ -131,6 +179,10 @@ impl Drop for Daemon {
         // Its tasks are dropped when the runtime comes to them; until then they can do nothing any more.
         self.life.gate.kill();
     }
+}
+
+fn is_unknown(result: &v2::ChangeResult) -> bool {
+    result.problem.as_ref().is_some_and(|problem| problem.is(v2::ProblemKind::UnknownUnit))
 }
 
 /// A question that is always answered: if not by the daemon, then by its death.
@@ -164,11 +216,11 @@ impl Drop for Asked {
 const LEADER_TTL: Duration = Duration::from_secs(10);
 
 /// The settings of all daemons of a simulation.
-pub(crate) fn settings(resync_s: u64, agent_ttl_s: u64) -> Settings {
+pub(crate) fn settings(resync_s: u64, agent_ttl_s: u64, losses: EngineConfig) -> Settings {
     Settings {
         resync: Duration::from_secs(resync_s),
         agent_ttl: Duration::from_secs(agent_ttl_s),
-        losses: EngineConfig::default(),
+        losses,
         leader_ttl: LEADER_TTL,
         n_slices: SLICES_DEFAULT,
         boot_clock,

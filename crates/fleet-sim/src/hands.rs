@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use tokio::time::sleep;
 
 use crate::bug::Bug;
+use crate::judge::Job;
 use crate::world::Life;
 
 /// The systemd of one machine as one life of its daemon sees it.
@@ -140,7 +141,8 @@ impl UnitManager for Hands {
         world.look_at_store();
         world.look_at_machine(self.host());
         let receipt = self.fake.machine().files().remove(name).and_then(|(_, receipt)| receipt);
-        world.judge().job(world.trace.now_ms(), self.host(), name, verb, heard, receipt);
+        let unloads = self.life.departure.unload.is_cancelled();
+        world.judge().job(world.trace.now_ms(), self.life.who, name, Job { verb, heard, receipt, unloads });
         let mut job = pin!(self.fake.run(name, verb));
         self.life.say(|| format!("{} {name}", verb.as_str()));
         let ended = match futures_util::poll!(job.as_mut()) {

@@ -74,6 +74,11 @@ impl Link {
                 let outcome = world.mem.commit(&txn).await;
                 if let Ok(TxnOutcome::Committed(revision)) = outcome {
                     world.judge().wrote(revision, who);
+                    let withdraws =
+                        |write: &Write| matches!(write, Write::Delete { key } if key.starts_with("machines/"));
+                    if txn.writes.iter().any(withdraws) {
+                        world.withdrawn(who);
+                    }
                 }
                 trace.say(&who.to_string(), || format!("store: {text} => {}", outcome_text(&outcome)));
                 outcome
@@ -115,6 +120,16 @@ impl Link {
                 }
             }
             Some(Bug::AckFirst) if all_in("units/") && self.0.world.chance.happens(0.05) => return Spoiled::NotDone,
+            Some(Bug::ChecksAssumed) if txn.writes.is_empty() => return Spoiled::NotDone,
+            Some(Bug::LeavesOrders) => {
+                spoiled.writes.retain(|write| !matches!(write, Write::Put { key, .. } if key.starts_with("given-up/")));
+            }
+            Some(Bug::ReplacedStays) if of_engine => {
+                let comes = |write: &Write| matches!(write, Write::Put { key, .. } if key.contains("/heir-"));
+                if txn.writes.iter().any(comes) {
+                    spoiled.writes.retain(|write| !write.key().contains("/elder-"));
+                }
+            }
             _ => (),
         }
         Spoiled::Txn(spoiled)
@@ -138,10 +153,15 @@ impl Store for Link {
             }
             other => other,
         };
+        let snapshot = snapshot.map(|mut snapshot| {
+            snapshot.kvs.retain(|kv| !self.0.is_hidden(&kv.key));
+            snapshot
+        });
         match &snapshot {
             Ok(snapshot) if is_orders(keys) => {
                 self.0.say(|| format!("reads its orders: {} at {}", snapshot.kvs.len(), snapshot.revision.0));
                 self.0.ear.hears(self.0.world.trace.now_ms(), snapshot.revision);
+                self.0.world.judge().reads_orders(self.0.who, snapshot.revision);
             }
             Ok(_) => (),
             Err(err) => self.0.say(|| format!("store: read of {keys:?}: {err}")),
@@ -235,9 +255,14 @@ impl Watch for LinkWatch {
             self.life.gate.pass().await;
             if batch.is_ok() && world.chance.happens(weather.batches_lost) {
                 self.life.say(|| "a batch of its watch gets lost".to_owned());
+                world.judge().goes_deaf();
                 continue;
             }
             self.delivered = Some(Instant::now());
+            let batch = batch.map(|mut batch| {
+                batch.changes.retain(|change| !self.life.is_hidden(change.key()));
+                batch
+            });
             if let (true, Ok(batch)) = (self.orders, &batch) {
                 self.life.ear.hears(world.trace.now_ms(), batch.revision);
             }

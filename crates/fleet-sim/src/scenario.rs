@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use fleet_core::engine::EngineConfig;
+
 use crate::chance::Chance;
+use crate::units::{FAST, SLOW};
 use crate::weather::Weather;
 
 /// One thing that happens.
@@ -63,6 +66,17 @@ pub(crate) enum Act {
         host: usize,
         what: Operation,
     },
+    /// A machine has another disk, as its configuration says from now on, and its daemon, if it runs, reads it anew.
+    Reload {
+        host: usize,
+        disk: &'static str,
+    },
+    /// A daemon is told to stop, and to leave the cluster; each of the two steps takes so long at most.
+    Leave {
+        daemon: usize,
+        limit_ms: u64,
+        back: Back,
+    },
     /// All watches break.
     CutWatches,
     /// The store forgets its history.
@@ -81,6 +95,19 @@ pub(crate) enum Operation {
     /// So many units at once.
     Drain(u32),
     Uncordon,
+    /// It is off; said only of one that is.
+    GiveUp,
+    /// It has this disk, whatever its own configuration says; none hides that.
+    Disk(Option<&'static str>),
+}
+
+/// What becomes of a machine that has left.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Back {
+    /// Its daemon is started again after so many milliseconds.
+    After(u64),
+    /// It is switched off for good.
+    Never,
 }
 
 /// How much a user asks for at once.
@@ -102,6 +129,8 @@ pub(crate) struct Scenario {
     /// How often everything is looked at anew although nothing was missed; seconds.
     pub(crate) resync_s: u64,
     pub(crate) agent_ttl_s: u64,
+    /// How patient all engines are.
+    pub(crate) losses: EngineConfig,
     /// By milliseconds; the second number tells apart what comes at the same time.
     pub(crate) acts: BTreeMap<(u64, u32), Act>,
     /// When all faults end and users are content.
@@ -115,9 +144,14 @@ impl Scenario {
         let calm_ms = chance.number(20_000..=120_000);
         let mut scenario = Scenario {
             n_hosts,
-            n_numbers: chance.number(1..=3),
+            n_numbers: *chance.pick(&[1, 1, 2, 2, 3]),
             resync_s: *chance.pick(&[30, 300]),
             agent_ttl_s: *chance.pick(&[10, 30]),
+            losses: EngineConfig {
+                brake_share: *chance.pick(&[0.3, 0.5]),
+                brake_min: *chance.pick(&[1, 2]),
+                ..EngineConfig::default()
+            },
             acts: BTreeMap::new(),
             calm_ms,
         };
@@ -130,6 +164,11 @@ impl Scenario {
             scenario.add(chance.number(0..=5_000), Act::Weather(Weather::foul(chance)));
         }
         scenario.add_faults(chance);
+        scenario.add_operators(chance);
+        scenario.add_leaving(chance);
+        if chance.happens(0.15) {
+            scenario.add_mass_loss(chance);
+        }
         scenario
     }
 
@@ -185,6 +224,10 @@ impl Scenario {
             self.add(at, Act::StoreGone);
             self.add(at + for_ms, Act::StoreBack);
         }
+    }
+
+    /// What those do who look after the machines.
+    fn add_operators(&mut self, chance: &Chance) {
         for _ in 0..few(chance) {
             let (at, for_ms) = self.time(chance, 60_000);
             let host = chance.index(self.n_hosts);
@@ -193,6 +236,59 @@ impl Scenario {
             self.add(at, Act::Operate { host, what });
             if chance.happens(0.7) {
                 self.add(at + for_ms, Act::Operate { host, what: Operation::Uncordon });
+            }
+        }
+        for _ in 0..few(chance) {
+            let host = chance.index(self.n_hosts);
+            self.add(self.time(chance, 1).0, Act::Operate { host, what: Operation::GiveUp });
+        }
+        for _ in 0..few(chance) {
+            let at = self.time(chance, 1).0;
+            let host = chance.index(self.n_hosts);
+            let disk = *chance.pick(&[FAST, SLOW]);
+            let act = match chance.happens(0.5) {
+                true => Act::Reload { host, disk },
+                false => {
+                    let disk = Some(disk).filter(|_| chance.happens(0.7));
+                    Act::Operate { host, what: Operation::Disk(disk) }
+                }
+            };
+            self.add(at, act);
+        }
+    }
+
+    /// Machines that leave the cluster. The first one never does so for good: somebody has to stay.
+    fn add_leaving(&mut self, chance: &Chance) {
+        for _ in 0..few(chance) {
+            let (at, for_ms) = self.time(chance, 60_000);
+            let daemon = chance.index(self.n_hosts);
+            let limit_ms = *chance.pick(&[2_000, 20_000, 90_000]);
+            let back = match daemon != 0 && chance.happens(0.3) {
+                true => Back::Never,
+                false => Back::After(for_ms),
+            };
+            self.add(at, Act::Leave { daemon, limit_ms, back });
+        }
+    }
+
+    /// Most machines are lost, one soon after the other, and for long.
+    fn add_mass_loss(&mut self, chance: &Chance) {
+        let begin = chance.number(1_000..=self.calm_ms);
+        self.calm_ms = self.calm_ms.max(begin + 100_000);
+        let spared = chance.index(self.n_hosts);
+        for idx in (0..self.n_hosts).filter(|idx| *idx != spared || chance.happens(0.2)) {
+            let at = begin + chance.number(0..=8_000);
+            let end = at + chance.number(40_000..=150_000);
+            if chance.happens(0.5) {
+                self.add(at, Act::Cut { daemon: idx });
+                self.add(end, Act::Heal { daemon: idx });
+            } else {
+                self.add(at, Act::PowerOff { host: idx });
+                self.add(end, Act::PowerOn { host: idx });
+                if chance.happens(0.3) {
+                    let given_up = at + chance.number(30_000..=80_000);
+                    self.add(given_up, Act::Operate { host: idx, what: Operation::GiveUp });
+                }
             }
         }
     }

@@ -1,6 +1,12 @@
 //! The units that users of a simulated cluster have: a few families, each for one thing that can go differently.
 
-use fleet_core::unit::UnitName;
+use fleet_core::unit::{UnitFile, UnitHash, UnitName};
+
+/// The metadata that units ask for, and the value that they want.
+pub(crate) const DISK: &str = "disk";
+pub(crate) const FAST: &str = "ssd";
+/// What other machines have.
+pub(crate) const SLOW: &str = "hdd";
 
 /// What kind of unit it is. The name begins with the family's word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,10 +31,51 @@ pub(crate) enum Family {
     Guarded,
     /// Does not stop by itself: systemd loses its patience.
     Stuck,
+    /// Runs anywhere, and moves away when the heir of its number comes.
+    Elder,
+    /// Runs anywhere, and from its second version on replaces the elder of its number.
+    Heir,
+}
+
+/// Heirs before this version replace nobody.
+const REPLACES_SINCE: u64 = 2;
+
+/// The newest version of a unit.
+pub(crate) const VERSION_MAX: u64 = 3;
+
+/// Whether there may never be two of it (`WhenIsolated=stop`): what is guarded by its family, and of some others each second.
+pub(crate) fn runs_once(unit: &UnitName) -> bool {
+    match Family::of(unit) {
+        Family::Guarded => true,
+        Family::Elder | Family::Picky => number(unit).is_multiple_of(2),
+        Family::Plain | Family::Web | Family::Side | Family::Everywhere | Family::Once => false,
+        Family::Bad | Family::Slow | Family::Stuck | Family::Heir => false,
+    }
+}
+
+/// The unit that an heir of this file replaces; none for any other unit.
+pub(crate) fn replaced_by(unit: &UnitName, hash: UnitHash) -> Option<UnitName> {
+    let is_it = |version: u64| {
+        let file = UnitFile::parse(&Family::Heir.text(unit, version));
+        file.is_ok_and(|file| file.hash() == hash)
+    };
+    let replaces = Family::of(unit) == Family::Heir && (REPLACES_SINCE..=VERSION_MAX).any(is_it);
+    replaces.then(|| Family::Elder.name(number(unit)))
+}
+
+/// The heir of an elder; none of any other unit.
+pub(crate) fn heir_of(unit: &UnitName) -> Option<UnitName> {
+    (Family::of(unit) == Family::Elder).then(|| Family::Heir.name(number(unit)))
+}
+
+/// The number in a name made by [`Family::name`].
+fn number(unit: &UnitName) -> u64 {
+    let number = unit.stem().rsplit('-').next().unwrap_or_default();
+    number.parse().unwrap_or_else(|err| panic!("{unit} has no number: {err}"))
 }
 
 impl Family {
-    pub(crate) const ALL: [Family; 10] = [
+    pub(crate) const ALL: [Family; 12] = [
         Family::Plain,
         Family::Web,
         Family::Side,
@@ -39,6 +86,8 @@ impl Family {
         Family::Slow,
         Family::Guarded,
         Family::Stuck,
+        Family::Elder,
+        Family::Heir,
     ];
 
     /// The family of a name made by [`Family::name`].
@@ -68,6 +117,8 @@ impl Family {
             Family::Slow => "slow",
             Family::Guarded => "guarded",
             Family::Stuck => "stuck",
+            Family::Elder => "elder",
+            Family::Heir => "heir",
         }
     }
 
@@ -76,25 +127,31 @@ impl Family {
         match self {
             Family::Once | Family::Bad => false,
             Family::Plain | Family::Web | Family::Side | Family::Everywhere => true,
-            Family::Picky | Family::Slow | Family::Guarded | Family::Stuck => true,
+            Family::Picky | Family::Slow | Family::Guarded | Family::Stuck | Family::Elder | Family::Heir => true,
         }
     }
 
-    /// Whether any machine can take it whatever else is there, and only one has it: then nothing but the loss of its
-    /// machine moves it.
+    /// Whether any machine can take it whatever else is there, and only one has it.
     pub(crate) fn fits_everywhere(self) -> bool {
         match self {
             Family::Plain | Family::Once | Family::Bad | Family::Slow | Family::Guarded | Family::Stuck => true,
-            Family::Web | Family::Side | Family::Everywhere | Family::Picky => false,
+            Family::Web | Family::Side | Family::Everywhere | Family::Picky | Family::Elder | Family::Heir => false,
         }
+    }
+
+    /// Whether nothing moves it but the loss of its machine, operators, and its heir.
+    pub(crate) fn stays_put(self) -> bool {
+        self.fits_everywhere() || matches!(self, Family::Elder | Family::Heir)
     }
 
     /// The unit file of one of its units in one of its versions.
     pub(crate) fn text(self, name: &UnitName, version: u64) -> String {
         let run = format!("ExecStart=/opt/run v{version}");
-        let number = name.stem().rsplit('-').next().unwrap_or_default();
+        let number = number(name);
         let service = match self {
+            Family::Elder | Family::Picky if runs_once(name) => format!("{run}\nExecStop=/bin/sleep 2"),
             Family::Plain | Family::Web | Family::Side | Family::Everywhere | Family::Picky => run,
+            Family::Elder | Family::Heir => run,
             Family::Once => format!("Environment=VERSION={version}\nExecStart=/bin/sleep 7"),
             Family::Bad => {
                 format!("Environment=VERSION={version}\nRestart=on-failure\nRestartSec=3\nExecStart=/bin/false")
@@ -108,8 +165,14 @@ impl Family {
             Family::Side => format!("[X-Fleet]\nMachineOf=web-{number}.service\n"),
             Family::Everywhere => "[X-Fleet]\nGlobal=true\n".to_owned(),
             Family::Guarded => "[X-Fleet]\nWhenIsolated=stop\n".to_owned(),
-            Family::Picky => "[X-Fleet]\nMachineMetadata=disk=ssd\n".to_owned(),
+            Family::Picky if runs_once(name) => {
+                format!("[X-Fleet]\nMachineMetadata={DISK}={FAST}\nWhenIsolated=stop\n")
+            }
+            Family::Picky => format!("[X-Fleet]\nMachineMetadata={DISK}={FAST}\n"),
+            Family::Elder if runs_once(name) => "[X-Fleet]\nWhenIsolated=stop\n".to_owned(),
+            Family::Heir if REPLACES_SINCE <= version => format!("[X-Fleet]\nReplaces=elder-{number}.service\n"),
             Family::Plain | Family::Once | Family::Bad | Family::Slow | Family::Stuck => String::new(),
+            Family::Elder | Family::Heir => String::new(),
         };
         format!("[Service]\n{service}\n{fleet}")
     }

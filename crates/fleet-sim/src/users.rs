@@ -77,7 +77,11 @@ fn state(target: TargetState) -> v2::State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     Done,
-    /// It was refused, or is so already, for all that the daemon knows, which may be behind.
+    /// It is so already.
+    Same,
+    /// It was refused, because there is no such unit.
+    NoSuchUnit,
+    /// It was refused, and nothing was written.
     NotWritten,
     /// No answer, or that nothing is known.
     Unknown,
@@ -89,7 +93,12 @@ pub(crate) struct Ledger {
     possible: BTreeMap<UnitName, BTreeSet<Possible>>,
     /// Units about which a user waits for an answer: nobody asks for more of them meanwhile.
     busy: BTreeSet<UnitName>,
+    /// Until when a wish of which nothing is known may still be carried out, because its request is under way.
+    open_until_ms: BTreeMap<UnitName, u64>,
 }
+
+/// How long a request may be under way after its daemon died. Milliseconds; source: `Weather::foul`.
+const UNDER_WAY_MS: u64 = 3_100;
 
 impl Ledger {
     /// Begins a wish; `false` if another one about the unit is under way.
@@ -107,8 +116,9 @@ impl Ledger {
     ///
     /// # Errors
     /// The answer cannot be true.
-    pub(crate) fn answered(&mut self, unit: &UnitName, wish: Wish, answer: Answer) -> Result<(), String> {
+    pub(crate) fn answered(&mut self, now_ms: u64, unit: &UnitName, wish: Wish, answer: Answer) -> Result<(), String> {
         self.busy.remove(unit);
+        let is_settled = self.open_until_ms.get(unit).is_none_or(|until_ms| *until_ms < now_ms);
         let possible = self.possible.entry(unit.clone()).or_insert_with(|| BTreeSet::from([None]));
         let after: BTreeSet<Possible> = possible.iter().filter_map(|&before| wish.granted(before)).collect();
         match answer {
@@ -116,7 +126,32 @@ impl Ledger {
                 return Err(format!("{wish:?} of {unit} was acknowledged, and there was no such unit"));
             }
             Answer::Done => *possible = after,
-            Answer::Unknown => possible.extend(after),
+            Answer::Same => {
+                let is_so = |before: &Possible| wish.granted(*before) == Some(*before);
+                let same: BTreeSet<Possible> = possible.iter().copied().filter(is_so).collect();
+                if same.is_empty() {
+                    return Err(format!(
+                        "{unit} was said to be {wish:?} already, and users were told that it is one of {possible:?}"
+                    ));
+                }
+                if is_settled {
+                    *possible = same;
+                }
+            }
+            Answer::NoSuchUnit => {
+                if !possible.contains(&None) {
+                    return Err(format!(
+                        "{unit} was said not to exist, and users were told that it is one of {possible:?}"
+                    ));
+                }
+                if is_settled {
+                    *possible = BTreeSet::from([None]);
+                }
+            }
+            Answer::Unknown => {
+                possible.extend(after);
+                self.open_until_ms.insert(unit.clone(), now_ms + UNDER_WAY_MS);
+            }
             Answer::NotWritten => (),
         }
         Ok(())

@@ -9,6 +9,7 @@ use fleet_core::unit::{GUARD_UNIT, UnitName};
 use fleet_store::mem::Mem;
 use fleet_systemd::Receipt;
 use fleet_systemd::fake::FakeMachine;
+use fleetd::leave::Departure;
 use tokio::sync::{Notify, mpsc};
 
 use crate::bug::Bug;
@@ -35,6 +36,15 @@ impl fmt::Display for Who {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "d{}.{}", self.daemon, self.life)
     }
+}
+
+/// How a daemon ended by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// It died at a call.
+    Died,
+    /// It was told to stop, and has left the cluster, as far as it could.
+    Left,
 }
 
 /// One machine.
@@ -71,8 +81,7 @@ pub(crate) struct World {
     pub(crate) bug: Option<Bug>,
     weather: Mutex<Weather>,
     judge: Mutex<Judge>,
-    /// Tells who died at a call.
-    deaths: mpsc::UnboundedSender<Who>,
+    ends: mpsc::UnboundedSender<(Who, End)>,
     /// The present millisecond and the calls in it.
     calls: Mutex<(u64, u32)>,
 }
@@ -85,10 +94,10 @@ impl World {
         chance: Chance,
         bug: Option<Bug>,
         judge: Judge,
-        deaths: mpsc::UnboundedSender<Who>,
+        ends: mpsc::UnboundedSender<(Who, End)>,
     ) -> World {
         let weather = Mutex::new(Weather::fair());
-        World { trace, mem, hosts, chance, bug, weather, judge: Mutex::new(judge), deaths, calls: Mutex::default() }
+        World { trace, mem, hosts, chance, bug, weather, judge: Mutex::new(judge), ends, calls: Mutex::default() }
     }
 
     pub(crate) fn judge(&self) -> MutexGuard<'_, Judge> {
@@ -125,10 +134,20 @@ impl World {
         }
     }
 
-    /// The one who calls dies at it.
-    pub(crate) fn dies(&self, who: Who) {
+    /// A daemon ends, at a call of its own or because it was told to.
+    pub(crate) fn ends(&self, who: Who, end: End) {
         // The receiver lives as long as the simulation.
-        let _ = self.deaths.send(who);
+        let _ = self.ends.send((who, end));
+    }
+
+    /// A machine's record was withdrawn by its daemon.
+    pub(crate) fn withdrawn(&self, who: Who) {
+        self.look_at_machine(who.daemon);
+        let host = &self.hosts[who.daemon];
+        if let Some(unit) = host.running().into_keys().chain(host.files().into_keys()).next() {
+            let what = format!("{who} withdraws the record of {}, and something of {unit} is there", host.id);
+            self.judge().object(self.trace.now_ms(), what);
+        }
     }
 
     /// Counts a call; one too many at this moment is a violation, and the caller waits for ever.
@@ -212,6 +231,8 @@ pub(crate) struct Life {
     pub(crate) gate: Gate,
     pub(crate) cable: Arc<Cable>,
     pub(crate) ear: Ear,
+    /// Its machine's way out of the cluster.
+    pub(crate) departure: Departure,
 }
 
 impl Life {
@@ -220,9 +241,18 @@ impl Life {
         let share = self.world.weather().deaths;
         if 0.0 < share && self.world.chance.happens(share) {
             self.gate.kill();
-            self.world.dies(self.who);
+            self.world.ends(self.who, End::Died);
         }
         self.gate.pass().await;
+    }
+
+    /// Whether a planted bug keeps the daemon from seeing that key of the store.
+    pub(crate) fn is_hidden(&self, key: &str) -> bool {
+        match self.world.bug {
+            Some(Bug::BrakeUnseen) => key == "brake",
+            Some(Bug::MetadataUnseen) => key.starts_with("metadata/"),
+            _ => false,
+        }
     }
 
     /// Adds a line to the trace.

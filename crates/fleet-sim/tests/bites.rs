@@ -11,6 +11,7 @@ use fleet_sim::{Bug, Options, run};
 fn check(bug: Bug, seeds: Range<u64>, judged: &str) {
     let shown = |seed: u64| {
         let how = run(seed, Options { trace: false, bug: Some(bug) }).violation?;
+        println!("TMP {seed} {how}");
         how.contains(judged).then_some((seed, how))
     };
     let (seed, how) = seeds.clone().find_map(shown).unwrap_or_else(|| panic!("seeds {seeds:?} do not show {bug:?}"));
@@ -24,7 +25,7 @@ macro_rules! bites {
 }
 
 bites! {
-    no_fence: NoFence in 300..2000, "and nobody leads";
+    no_fence: NoFence in 400..2000, "and nobody leads";
     torn_plans: TornPlans in 0..20, "which its MachineOf names";
     stop_first: StopFirst in 60..300, "runs nowhere else";
     reports_without_lease: ReportsWithoutLease in 0..20, "on no lease";
@@ -35,5 +36,13 @@ bites! {
     adoption_restarts: AdoptionRestarts in 0..20, "no order since revision";
     signals_lost: SignalsLost in 0..300, "no rest";
     stop_assumed: StopAssumed in 0..20, "nobody asked for it";
-    watch_from_now: WatchFromNow in 0..400, "no rest";
+    watch_from_now: WatchFromNow in 0..3000, "no rest";
+    leaves_in_haste: LeavesInHaste in 0..400, "could take it";
+    withdraws_first: WithdrawsFirst in 0..400, "withdraws the record";
+    leaves_orders: LeavesOrders in 0..1000, "orders stay";
+    no_brake: NoBrake in 30..400, "are lost at once";
+    brake_unseen: BrakeUnseen in 300..1000, "the brake is on, and waits for it";
+    metadata_unseen: MetadataUnseen in 0..400, "which has no ssd";
+    replaced_stays: ReplacedStays in 0..400, "which replaces";
+    checks_assumed: ChecksAssumed in 0..1000, "was said";
 }

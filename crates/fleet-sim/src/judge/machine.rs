@@ -8,7 +8,8 @@ use fleet_store::registry::UnitRecord;
 use fleet_systemd::{Receipt, Verb};
 
 use super::{Judge, stood_since};
-use crate::units::Family;
+use crate::units::{Family, heir_of, runs_once};
+use crate::world::Who;
 
 /// A main process on a machine.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +22,18 @@ pub(super) struct Process {
     next_since: Option<Revision>,
     /// A job to stop it was asked for.
     stopping: bool,
+}
+
+/// A job that a daemon asks its systemd for.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) verb: Verb,
+    /// The newest revision that it had heard of when it had not decided yet.
+    pub(crate) heard: Revision,
+    /// What is noted of the unit then.
+    pub(crate) receipt: Option<Receipt>,
+    /// It leaves, and stops all that it has.
+    pub(crate) unloads: bool,
 }
 
 impl Judge {
@@ -55,8 +68,7 @@ impl Judge {
             }
             self.ran_until.insert((host, unit.clone()), self.view.revision());
             // What is guarded ends with its guard.
-            let family = Family::of(&unit);
-            let is_healthy = family.runs_on() && family != Family::Guarded;
+            let is_healthy = Family::of(&unit).runs_on() && !runs_once(&unit);
             let by_itself = !process.stopping && is_healthy && process.next_since.is_none();
             if now.is_none() {
                 process.number = None;
@@ -82,7 +94,7 @@ impl Judge {
                 process.number = Some(number);
                 process.stopping = false;
                 process.since = process.next_since.take().unwrap_or(process.since);
-                is_guarded |= Family::of(&unit) == Family::Guarded;
+                is_guarded |= runs_once(&unit);
                 self.trace.say(machine.as_str(), || format!("{unit} runs as process {number}"));
             }
         }
@@ -92,7 +104,7 @@ impl Judge {
     /// No unit with `WhenIsolated=stop` runs on two machines.
     pub(crate) fn look_for_copies(&mut self, host: usize) {
         let running = || self.processes.iter().filter(|(_, process)| process.number.is_some()).map(|(at, _)| at);
-        let here = running().filter(|(on, unit)| *on == host && Family::of(unit) == Family::Guarded);
+        let here = running().filter(|(on, unit)| *on == host && runs_once(unit));
         let twice = here.flat_map(|(_, unit)| running().filter(move |(on, other)| *on != host && other == unit));
         let twice = twice.map(|(on, unit)| (unit.clone(), *on)).next();
         if let Some((unit, other)) = twice {
@@ -113,21 +125,21 @@ impl Judge {
         }
     }
 
-    /// A daemon asks its systemd for a job. `heard`: the newest revision it had heard of when it had not decided yet.
-    pub(crate) fn job(
-        &mut self,
-        now_ms: u64,
-        host: usize,
-        unit: &UnitName,
-        verb: Verb,
-        heard: Revision,
-        receipt: Option<Receipt>,
-    ) {
+    /// A daemon asks its systemd for a job.
+    pub(crate) fn job(&mut self, now_ms: u64, who: Who, unit: &UnitName, job: Job) {
+        let Job { verb, heard, receipt, unloads } = job;
+        let host = who.daemon;
         let at = (host, unit.clone());
         if let Some(process) = self.processes.get(&at).copied().filter(|process| process.number.is_some())
             && verb != Verb::Start
         {
-            if let Err(why) = self.is_ordered(host, unit, verb, process.since, receipt.as_ref()) {
+            if unloads && verb == Verb::Stop {
+                if self.has_to_hand_over(now_ms, who, unit)
+                    && let Err(why) = self.leaves_a_copy(host, unit, process.since, receipt.as_ref())
+                {
+                    self.object(now_ms, format!("{why}, and {} could take it", self.machines_open(now_ms, host)));
+                }
+            } else if let Err(why) = self.is_ordered(host, unit, verb, process.since, receipt.as_ref()) {
                 self.object(now_ms, why);
             } else if verb == Verb::Stop
                 && let Err(why) = self.leaves_a_copy(host, unit, process.since, receipt.as_ref())
@@ -201,12 +213,16 @@ impl Judge {
                 *on != host && other == unit && process.number.is_some() && !process.stopping
             });
         let is_given_up = self.view.given_up().contains_key(machine);
+        // What is replaced moves without running twice.
+        let heir = heir_of(unit).and_then(|heir| self.orders.get(&(machine.clone(), heir)));
+        let is_replaced = heir.is_some() && stood_since(heir, since, |order| order.is_some());
         if changed
-            || family == Family::Guarded
-            || !family.fits_everywhere()
+            || runs_once(unit)
+            || !family.stays_put()
             || !family.runs_on()
             || runs_elsewhere
             || is_given_up
+            || is_replaced
         {
             return Ok(());
         }

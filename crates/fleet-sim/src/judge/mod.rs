@@ -3,15 +3,20 @@
 //! It never asks the code under test. It reads the store's keys with `registry`, holds placements against
 //! `fleet_core::check`, and takes the rest from the fake systemds and from what users were told.
 //!
-//! `store` judges each revision, `machine` each job that a daemon asks of its systemd, `rest` how the cluster is once all
-//! trouble is over.
+//! `store` judges each revision, with `brake` (machines that are lost all at once) and `needs` (metadata, `Replaces`);
+//! `machine` judges each job that a daemon asks of its systemd, with `leaving`; `rest` how the cluster is once all trouble is
+//! over.
 
+mod brake;
+mod leaving;
 mod machine;
+mod needs;
 mod rest;
 mod store;
 
 use std::collections::BTreeMap;
 
+use fleet_core::engine::EngineConfig;
 use fleet_core::model::{MachineId, Placement, Revision};
 use fleet_core::unit::UnitName;
 use fleet_store::mem::Mem;
@@ -22,6 +27,9 @@ use futures_util::FutureExt as _;
 use crate::link::batch_text;
 use crate::trace::Trace;
 use crate::world::Who;
+pub(crate) use machine::Job;
+
+use leaving::Leaving;
 use machine::Process;
 
 /// What is known of one key of a kind, by revision: what stood there from then on.
@@ -37,8 +45,22 @@ pub(crate) struct Judge {
     /// Who wrote which revision; leases that ended have no author.
     authors: BTreeMap<Revision, Who>,
     leader: Option<Who>,
-    /// When it was last said of each machine whether it is drained.
+    /// By which the brake goes.
+    losses: EngineConfig,
+    /// When the brake came on last.
+    braked_ms: u64,
+    /// When it was last said of each machine whether it is drained, or leaves.
     drain_changed_ms: BTreeMap<MachineId, u64>,
+    /// Since when each machine takes new units, of those that do.
+    open_since_ms: BTreeMap<MachineId, u64>,
+    /// Whether each machine has the disk that is asked for, and since when it is so.
+    is_fast: BTreeMap<MachineId, (bool, u64)>,
+    /// The machines whose daemons were told to stop.
+    leaving: BTreeMap<usize, Leaving>,
+    /// When each daemon last read all orders to its machine.
+    read_orders: BTreeMap<Who, Revision>,
+    /// Some daemon's watch has lost an event: who goes by the picture may do what was right a while ago.
+    is_deaf: bool,
     presence: BTreeMap<MachineId, Presence>,
     /// Who announced each machine last.
     announced: BTreeMap<MachineId, Who>,
@@ -56,6 +78,8 @@ pub(crate) struct Judge {
 #[derive(Clone, Copy, Debug, Default)]
 struct Presence {
     present: bool,
+    /// It says that it leaves.
+    leaving: bool,
     came_ms: u64,
     went_ms: u64,
 }
@@ -65,7 +89,12 @@ impl Judge {
     ///
     /// # Errors
     /// Not on a new store.
-    pub(crate) async fn new(trace: Trace, mem: Mem, machines: Vec<MachineId>) -> Result<Judge, StoreError> {
+    pub(crate) async fn new(
+        trace: Trace,
+        mem: Mem,
+        machines: Vec<MachineId>,
+        losses: EngineConfig,
+    ) -> Result<Judge, StoreError> {
         let view = View::default();
         let watch = mem.watch(&Key::all(), Revision(2)).await?;
         Ok(Judge {
@@ -76,6 +105,13 @@ impl Judge {
             view,
             authors: BTreeMap::new(),
             leader: None,
+            losses,
+            braked_ms: 0,
+            open_since_ms: BTreeMap::new(),
+            is_fast: BTreeMap::new(),
+            leaving: BTreeMap::new(),
+            read_orders: BTreeMap::new(),
+            is_deaf: false,
             drain_changed_ms: BTreeMap::new(),
             presence: BTreeMap::new(),
             announced: BTreeMap::new(),
@@ -98,6 +134,16 @@ impl Judge {
         self.trace.say("JUDGE", || what.clone());
         let (seconds, ms) = (now_ms / 1_000, now_ms % 1_000);
         self.violation.get_or_insert(format!("at {seconds}.{ms:03} s: {what}"));
+    }
+
+    /// A watch has lost an event without anybody noticing.
+    pub(crate) fn goes_deaf(&mut self) {
+        self.is_deaf = true;
+    }
+
+    /// Whether one has.
+    pub(crate) fn is_deaf(&self) -> bool {
+        self.is_deaf
     }
 
     /// The store as it is.

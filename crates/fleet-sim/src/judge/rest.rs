@@ -14,7 +14,13 @@ use crate::world::{Host, Who};
 
 impl Judge {
     /// What is not as it has to be at rest; empty if all is well.
-    pub(crate) fn unrest(&self, hosts: &[Host], daemons: &[Option<Who>], ledger: &Ledger) -> Vec<String> {
+    pub(crate) fn unrest(
+        &self,
+        hosts: &[Host],
+        daemons: &[Option<Who>],
+        disks: &[&str],
+        ledger: &Ledger,
+    ) -> Vec<String> {
         let mut found = ledger.contradictions(&self.view);
         found.extend(check::invariants(self.view.cluster()).iter().map(ToString::to_string));
         let plan = check::plan(self.view.cluster());
@@ -26,6 +32,9 @@ impl Judge {
             if announced != daemon.as_ref() {
                 found.push(format!("{} is not present by {daemon:?} but by {announced:?}", host.id));
             }
+            if daemon.is_none() && self.has_orders(&host.id) {
+                found.push(format!("{} has left for good, and has orders", host.id));
+            }
         }
         if self.leader.is_none() || !daemons.contains(&self.leader) {
             found.push(format!("nobody who runs leads, but {:?}", self.leader));
@@ -36,6 +45,10 @@ impl Judge {
                 found.extend(self.wrong_on(host, unit, wish, wanted_on.contains(&idx)));
             }
         }
+        if let Some(brake) = &self.view.cluster().brake {
+            found.push(format!("the brake is on, and waits for {:?}", brake.lost));
+        }
+        found.extend(self.unmet(hosts, disks));
         for host in hosts {
             found.extend(self.unwanted_on(host));
             found.extend(self.untold_of(host));

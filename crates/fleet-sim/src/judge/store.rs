@@ -3,22 +3,32 @@
 use std::collections::BTreeSet;
 
 use fleet_core::check::{self, Violation};
-use fleet_core::model::{MachineId, Placement, Revision, TargetState, UnitState};
+use fleet_core::model::{Brake, MachineId, Placement, Revision, TargetState, UnitState};
 use fleet_core::unit::UnitName;
 use fleet_store::registry::{Key, UnitRecord, Value as _, View};
 use fleet_store::{Batch, Change};
 
 use super::{Judge, stood_since};
-use crate::units::Family;
+use crate::units::{Family, heir_of};
 use crate::world::Who;
 
 /// How long a machine may be back, or a change of metadata old, before a plan that does not know of it yet is wrong.
 ///
 /// Milliseconds. A request under way takes up to 3 s, news as long, and the engine may have waited for its last write.
-const LAG_MS: u64 = 15_000;
+pub(super) const LAG_MS: u64 = 15_000;
 
 /// How long a machine has to be absent before anything of it moves. Source: `docs/placement.md`.
-const GRACE_MS: u64 = 10_000;
+pub(super) const GRACE_MS: u64 = 10_000;
+
+/// A machine as it was before a revision.
+struct Taken<'a> {
+    unit: &'a UnitName,
+    machine: &'a MachineId,
+    order: &'a Placement,
+    /// The machines that certainly counted as lost, all at once.
+    lost: &'a BTreeSet<MachineId>,
+    brake: Option<&'a Brake>,
+}
 
 impl Judge {
     /// Judges one revision.
@@ -28,7 +38,7 @@ impl Judge {
             self.worked = batch.revision;
         }
         let keys: Vec<Key> = batch.changes.iter().filter_map(|change| Key::parse(change.key())).collect();
-        let writes_orders = keys.iter().any(|key| matches!(key, Key::Placement(..)));
+        let writes_orders = keys.iter().any(|key| matches!(key, Key::Placement(..) | Key::Brake));
         if writes_orders && (author.is_none() || author != self.leader) {
             let author = author.map_or("nobody".to_owned(), |who| who.to_string());
             let leader = self.leader.map_or("nobody leads".to_owned(), |who| format!("{who} leads"));
@@ -41,6 +51,7 @@ impl Judge {
                 Some((machine.clone(), unit.clone(), self.view.placement(machine, unit)?.clone()))
             })
             .collect();
+        let (brake, lost) = (self.view.cluster().brake.clone(), self.surely_lost(now_ms));
         self.view.apply(batch);
         for change in &batch.changes {
             self.note(now_ms, batch.revision, change, author);
@@ -48,11 +59,29 @@ impl Judge {
         if keys.contains(&Key::Leader) {
             self.leader = author.filter(|_| self.view.leader().is_some());
         }
-        for (machine, unit, order) in before {
-            self.judge_taken_away(now_ms, batch.revision, &machine, &unit, &order);
+        self.note_openings(now_ms);
+        for (machine, unit, order) in &before {
+            let taken = Taken { unit, machine, order, lost: &lost, brake: brake.as_ref() };
+            self.judge_taken_away(now_ms, batch.revision, &taken);
         }
         if writes_orders {
             self.judge_orders(now_ms, batch.revision, &keys);
+            let is_new = |(machine, unit): &(MachineId, UnitName)| {
+                let had = before.iter().any(|(on, name, order)| on == machine && name == unit && !order.is_leaving());
+                !had && self.view.placement(machine, unit).is_some_and(|order| !order.is_leaving())
+            };
+            let new: Vec<(MachineId, UnitName)> = keys
+                .iter()
+                .filter_map(|key| match key {
+                    Key::Placement(machine, unit) => Some((machine.clone(), unit.clone())),
+                    _ => None,
+                })
+                .filter(is_new)
+                .collect();
+            self.judge_needs(now_ms, batch.revision, &new);
+        }
+        if keys.contains(&Key::Brake) {
+            self.judge_brake(now_ms, batch.revision, brake.as_ref());
         }
         for key in &keys {
             self.judge_state(now_ms, batch, key);
@@ -76,6 +105,10 @@ impl Judge {
             Some(Key::Machine(machine)) => {
                 let present = self.view.machines().contains_key(&machine);
                 let presence = self.presence.entry(machine.clone()).or_default();
+                let leaves = self.view.machines().get(&machine).is_some_and(|entry| entry.record.leaving);
+                if std::mem::replace(&mut presence.leaving, leaves) != leaves {
+                    self.drain_changed_ms.insert(machine.clone(), now_ms);
+                }
                 if present && !presence.present {
                     presence.came_ms = now_ms;
                 } else if !present && presence.present {
@@ -85,20 +118,24 @@ impl Judge {
                 if let (true, Some(author)) = (present, author) {
                     self.announced.insert(machine.clone(), author);
                 }
-                if !present && author.is_some() {
-                    self.object(now_ms, format!("the presence of {machine} was deleted, and its lease had not ended"));
+                self.note_disk(now_ms, &machine);
+                if let (false, Some(author)) = (present, author) {
+                    self.judge_withdrawal(now_ms, revision, &machine, author);
                 }
             }
+            Some(Key::Metadata(machine, _)) => self.note_disk(now_ms, &machine),
             _ => (),
         }
     }
 
     /// What is wanted and could stay where it is, stays.
-    fn judge_taken_away(&mut self, now_ms: u64, at: Revision, machine: &MachineId, unit: &UnitName, order: &Placement) {
+    fn judge_taken_away(&mut self, now_ms: u64, at: Revision, taken: &Taken<'_>) {
+        let Taken { unit, machine, order, lost, brake } = *taken;
         let now = self.view.placement(machine, unit);
         let stays = now.is_some_and(|now| now.is_leaving() == order.is_leaving());
         let is_wanted = self.view.units().get(unit).is_some_and(|wish| wish.target != TargetState::Inactive);
-        if stays || order.is_leaving() || !is_wanted || !Family::of(unit).fits_everywhere() {
+        let family = Family::of(unit);
+        if stays || order.is_leaving() || !is_wanted || !(family.stays_put() || family == Family::Picky) {
             return;
         }
         // The engine may have seen that nobody wanted it, and not yet that somebody wants it again.
@@ -107,12 +144,22 @@ impl Judge {
         if stood_since(self.wishes.get(unit), ordered_at, unwanted) || self.view.given_up().contains_key(machine) {
             return;
         }
-        // Or that it was drained, and not yet that it is not any more.
-        let drain_changed = self.drain_changed_ms.get(machine).is_some_and(|at_ms| now_ms - at_ms < LAG_MS);
-        if drain_changed || self.view.drained().contains_key(machine) {
+        let presence = self.presence.get(machine).copied().unwrap_or_default();
+        let makes_room = heir_of(unit).is_some_and(|heir| self.view.placement(machine, &heir).is_some());
+        let lacks_disk = family == Family::Picky && !self.is_fast_for(now_ms, machine, LAG_MS);
+        if presence.present && (makes_room || lacks_disk) {
             return;
         }
-        let presence = self.presence.get(machine).copied().unwrap_or_default();
+        let is_braked = brake.is_some() && self.view.cluster().brake.is_some();
+        // Or that it was drained, and not yet that it is not any more.
+        let drain_changed = self.drain_changed_ms.get(machine).is_some_and(|at_ms| now_ms - at_ms < LAG_MS);
+        if !is_braked && (drain_changed || presence.leaving || self.view.drained().contains_key(machine)) {
+            return;
+        }
+        if let Some(why) = self.may_not_be_moved(machine, presence.present, brake, lost) {
+            self.object(now_ms, format!("revision {}: {unit} is taken away from {machine}, and {why}", at.0));
+            return;
+        }
         let (back_ms, is_back) = if presence.present { (presence.came_ms, true) } else { (now_ms, false) };
         let away_ms = back_ms.saturating_sub(presence.went_ms);
         let here_ms = now_ms - back_ms;

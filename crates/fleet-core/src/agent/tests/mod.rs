@@ -538,6 +538,43 @@ fn what_comes_back_while_it_stops_is_started_by_the_next_fleetd() {
     );
 }
 
+/// The orders of a machine that leaves stand until it has left: if its fleetd ends before that, the next one starts again what
+/// was being stopped. Found by the simulator.
+#[test]
+fn what_stops_because_the_machine_leaves_is_noted_first() {
+    check(
+        "placements a=launched:1:0:A
+         looked a=active,launched:1:0:A
+         reported
+         leave
+         looked a=active,launched:1:0:A
+         receipt a
+         status a inactive
+         ran a stop done
+         removed a",
+        expect![[r#"
+            placements a=launched:1:0:A
+                look
+            looked a=active,launched:1:0:A
+                report a=active/launched:1
+            reported
+            leave
+                look
+            looked a=active,launched:1:0:A
+                receipt a=loaded:0:0:A
+            receipt a
+                stop a
+                wake 150
+            status a inactive
+            ran a stop done
+                remove a
+            removed a
+                report a=gone
+                left
+        "#]],
+    );
+}
+
 /// While many jobs are under way, there is a pause between reports; the last of a crowd are told at once.
 #[test]
 fn a_crowd_is_told_in_few_reports() {
