@@ -17,7 +17,7 @@
 //! | `AdoptionRestarts` | 0 | jobs: a restart without an order |
 //! | `SignalsLost` | 9 | rest: not reached |
 //! | `StopAssumed` | 0 | processes: one ended, and nobody asked for it |
-//! | `WatchFromNow` | 94 | rest: not reached |
+//! | `WatchFromNow` | 46 | rest: not reached |
 //! | `LeavesInHaste` | 11 | jobs: the last copy is stopped, and another machine could take it |
 //! | `WithdrawsFirst` | 2 | revisions: a record is withdrawn, and units are there |
 //! | `LeavesOrders` | 9 | revisions: a machine has left, and its orders stay |
