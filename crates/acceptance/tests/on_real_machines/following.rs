@@ -148,10 +148,21 @@ fn a_connection_that_falls_silent_is_noticed() {
     desk.ok("fleetctl start tick@1 tick@2");
     let units = ["tick@1.service", "tick@2.service"];
     let mut followed = Followed::new(&world.endpoint(), "tick@1 tick@2");
-    let mut watch = Command::new(program("fleetctl"));
-    watch.args(["list-units", "--watch"]).env("FLEETCTL_ENDPOINT", world.endpoint());
-    let mut watch = watch.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("fleetctl starts");
-    let watch_said = lines_of(watch.stderr.take().expect("a pipe"), |line| Some(line.to_owned()));
+    let endpoint = world.endpoint();
+    let type_at_desk = |line: &str| {
+        let mut typed = Command::new(program("fleetctl"));
+        typed.args(line.split(' ')).env("FLEETCTL_ENDPOINT", &endpoint).current_dir(desk.path());
+        let mut typed = typed.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("fleetctl starts");
+        let said = lines_of(typed.stderr.take().expect("a pipe"), |line| Some(line.to_owned()));
+        (typed, said)
+    };
+    let (mut watch, watch_said) = type_at_desk("list-units --watch");
+    // It starts when there is a file.
+    let may_start = desk.path().join("may-start");
+    let waits = format!("/bin/sh -c 'until test -e {}; do sleep 0.1; done'", may_start.display());
+    desk.write("slow.service", &format!("[Service]\nExecStartPre={waits}\nExecStart=/bin/sleep infinity\n"));
+    let (mut start, start_said) = type_at_desk("start slow");
+    assert!(start_said.recv_timeout(WAIT_LIMIT).expect("a word in time").contains("waiting for slow.service"));
     followed.more_of(&units, 1);
     // Heartbeats alone keep it up: nothing is said of it meanwhile.
     desk.ok("fleetctl stop tick@1");
@@ -187,7 +198,12 @@ fn a_connection_that_falls_silent_is_noticed() {
     followed.is_whole();
     assert_eq!(watch_said.recv_timeout(WAIT_LIMIT).expect("a word in time"), "lost fleetd; trying to reach it again");
     assert!(watch_said.try_recv().is_err(), "once");
+    std::fs::write(may_start, "").expect("our folder");
+    assert!(start.wait().expect("it ends").success());
+    let start_said: Vec<String> = start_said.iter().collect();
+    let lost = "lost fleetd; trying to reach it again, the units are not touched by that";
+    assert_eq!(start_said.iter().filter(|said| *said == lost).count(), 1, "{start_said:?}");
     watch.kill().expect("it runs");
     watch.wait().expect("it ends");
-    desk.ok("fleetctl destroy 'tick@*'");
+    desk.ok("fleetctl destroy slow 'tick@*'");
 }
