@@ -144,10 +144,11 @@ impl ExecEvent {
     }
 }
 
-/// Bytes as the wire has them: as text, or in base64.
+/// Bytes as the wire has them: as text, or in base64. What has a zero byte in it is no text, and JSON would make six of each.
 fn wrap(bytes: Vec<u8>) -> (Option<String>, Option<String>) {
     match String::from_utf8(bytes) {
-        Ok(text) => (Some(text), None),
+        Ok(text) if !text.contains('\0') => (Some(text), None),
+        Ok(text) => (None, Some(BASE64_STANDARD.encode(text))),
         Err(err) => (None, Some(BASE64_STANDARD.encode(err.as_bytes()))),
     }
 }
@@ -176,6 +177,7 @@ mod tests {
         check(&ExecEvent::of_stdout(b"a\xc3\xa4\n".to_vec()), "{\"stdout\":\"a\u{e4}\\n\"}");
         let odd = ExecEvent::of_stderr(vec![0, 0xff]);
         check(&odd, r#"{"stderr_base64":"AP8="}"#);
+        check(&ExecEvent::of_stdout(b"a\0".to_vec()), r#"{"stdout_base64":"YQA="}"#);
         assert_eq!(odd.stderr_bytes(), Ok(Some(vec![0, 0xff])));
         assert_eq!(odd.stdout_bytes(), Ok(None));
         let ended = ExecEnded { signal: Some(9), ..ExecEnded::default() };

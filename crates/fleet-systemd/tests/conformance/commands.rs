@@ -109,6 +109,22 @@ pub async fn command_stops_with_its_unit(world: &dyn World) {
     stop(&*manager, beside_b.name.as_str()).await;
 }
 
+/// A reload comes with every unit file that changes.
+pub async fn command_goes_on_over_a_reload(world: &dyn World) {
+    let manager = world.manager().await;
+    write(&*manager, &[file("a.service", &sleeper(1000))]).await;
+    start(&*manager, "a.service").await;
+    let (order, output) = order("a.service", "long", &["/bin/sleep", "2"]);
+    let mut execution = begin(&*manager, order).await;
+    let before = world.reload_stamp().await;
+    world.reload().await;
+    write(&*manager, &[file("a.service", &sleeper(2000))]).await;
+    assert_ne!(world.reload_stamp().await, before, "there was a reload");
+    assert!(execution.end.try_recv().is_err(), "it goes on");
+    assert_eq!(end(execution).await, Some(ExecEnd::Exited(0)));
+    assert_eq!(output.whole().await, "");
+}
+
 pub async fn command_needs_a_service_that_is_loaded(world: &dyn World) {
     let manager = world.manager().await;
     write(&*manager, &[file("a.timer", "[Timer]\nOnBootSec=1h\n"), file("bad.service", "[Service]\n")]).await;

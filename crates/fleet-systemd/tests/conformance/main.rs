@@ -51,6 +51,7 @@ suite!(
         systemd_that_executes_itself_anew_is_found_again,
         command_beside_a_unit_ends_with_its_exit_code,
         command_is_stopped_by_its_name,
+        command_goes_on_over_a_reload,
         command_ends_unknown_when_systemd_is_lost,
     ]
 );
@@ -92,6 +93,7 @@ on_both! {
     command_is_stopped_by_its_name,
     command_over_its_limit_is_stopped,
     command_stops_with_its_unit,
+    command_goes_on_over_a_reload,
     command_needs_a_service_that_is_loaded,
     command_that_nobody_waits_for_is_stopped,
     command_ends_unknown_when_systemd_is_lost,
