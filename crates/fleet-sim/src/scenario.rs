@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use fleet_core::engine::EngineConfig;
 
 use crate::chance::Chance;
-use crate::units::{FAST, SLOW};
+use crate::units::{FAST, NUMBERS, SLOW};
 use crate::weather::Weather;
 
 /// One thing that happens.
@@ -144,7 +144,7 @@ impl Scenario {
         let calm_ms = chance.number(20_000..=120_000);
         let mut scenario = Scenario {
             n_hosts,
-            n_numbers: *chance.pick(&[1, 1, 2, 2, 3]),
+            n_numbers: *chance.pick(&NUMBERS),
             resync_s: *chance.pick(&[30, 300]),
             agent_ttl_s: *chance.pick(&[10, 30]),
             losses: EngineConfig {

@@ -1,5 +1,8 @@
 //! The units that users of a simulated cluster have: a few families, each for one thing that can go differently.
 
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
 use fleet_core::unit::{UnitFile, UnitHash, UnitName};
 
 /// The metadata that units ask for, and the value that they want.
@@ -40,6 +43,12 @@ pub(crate) enum Family {
 /// Heirs before this version replace nobody.
 const REPLACES_SINCE: u64 = 2;
 
+/// The highest number of a unit in its family.
+const NUMBER_MAX: u64 = 3;
+
+/// How many units of each family users may think of; fewer more often, which is quicker.
+pub(crate) const NUMBERS: [u64; 5] = [1, 1, 2, 2, NUMBER_MAX];
+
 /// The newest version of a unit.
 pub(crate) const VERSION_MAX: u64 = 3;
 
@@ -55,13 +64,19 @@ pub(crate) fn runs_once(unit: &UnitName) -> bool {
 
 /// The unit that an heir of this file replaces; none for any other unit.
 pub(crate) fn replaced_by(unit: &UnitName, hash: UnitHash) -> Option<UnitName> {
-    let is_it = |version: u64| {
-        let file = UnitFile::parse(&Family::Heir.text(unit, version));
-        file.is_ok_and(|file| file.hash() == hash)
-    };
-    let replaces = Family::of(unit) == Family::Heir && (REPLACES_SINCE..=VERSION_MAX).any(is_it);
-    replaces.then(|| Family::Elder.name(number(unit)))
+    (Family::of(unit) == Family::Heir).then(|| REPLACED.get(&hash).cloned()).flatten()
 }
+
+/// What the heirs' files replace, by their hashes: they are asked for all the time.
+static REPLACED: LazyLock<BTreeMap<UnitHash, UnitName>> = LazyLock::new(|| {
+    let versions = |number: u64| (REPLACES_SINCE..=VERSION_MAX).map(move |version| (number, version));
+    let file = |(number, version): (u64, u64)| {
+        let text = Family::Heir.text(&Family::Heir.name(number), version);
+        let file = UnitFile::parse(&text).unwrap_or_else(|err| panic!("{text:?} is a unit file: {err}"));
+        (file.hash(), Family::Elder.name(number))
+    };
+    (1..=NUMBER_MAX).flat_map(versions).map(file).collect()
+});
 
 /// The heir of an elder; none of any other unit.
 pub(crate) fn heir_of(unit: &UnitName) -> Option<UnitName> {

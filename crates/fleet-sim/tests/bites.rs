@@ -38,10 +38,10 @@ bites! {
     watch_from_now: WatchFromNow in 30..400, "no rest";
     leaves_in_haste: LeavesInHaste in 0..400, "could take it";
     withdraws_first: WithdrawsFirst in 0..400, "withdraws the record";
-    leaves_orders: LeavesOrders in 0..1000, "orders stay";
+    leaves_orders: LeavesOrders in 0..200, "orders stay";
     no_brake: NoBrake in 30..400, "are lost at once";
     brake_unseen: BrakeUnseen in 300..1000, "the brake is on, and waits for it";
     metadata_unseen: MetadataUnseen in 0..400, "which has no ssd";
     replaced_stays: ReplacedStays in 0..400, "which replaces";
-    checks_assumed: ChecksAssumed in 0..1000, "was said";
+    checks_assumed: ChecksAssumed in 60..400, "was said";
 }
