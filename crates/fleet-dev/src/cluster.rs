@@ -175,6 +175,11 @@ impl Cluster {
         self.etcd.as_ref()
     }
 
+    /// The same, to have it lose everything.
+    pub fn etcd_mut(&mut self) -> Option<&mut Etcd> {
+        self.etcd.as_mut()
+    }
+
     /// The machines, in the order of the spec.
     #[must_use]
     pub fn machines(&self) -> &[Machine] {

@@ -43,10 +43,19 @@ impl Flags<'_> {
 /// The etcd of a cluster on this box: one member, at a loopback address. Dropping it kills it.
 #[derive(Debug)]
 pub struct Etcd {
-    endpoint: String,
-    log: PathBuf,
+    place: Place,
     process: Process,
     cell: Cell,
+}
+
+/// Where it is.
+#[derive(Debug)]
+struct Place {
+    endpoint: String,
+    peer: String,
+    data: PathBuf,
+    log: PathBuf,
+    ready: PathBuf,
 }
 
 impl Etcd {
@@ -54,36 +63,37 @@ impl Etcd {
     /// serves.
     pub(crate) fn start(host: &Host, dir: &Path, address: Ipv4Addr) -> Result<Etcd, DevError> {
         let (endpoint, peer) = two_free_ports(address)?;
-        let log_path = dir.join("etcd.log");
-        let log = File::options().create(true).append(true).open(&log_path);
-        let log = log.map_err(DevError::file("cannot open", &log_path))?;
-        let log_too = log.try_clone().map_err(DevError::file("cannot duplicate", &log_path))?;
+        let (data, log, ready) = (dir.join("etcd"), dir.join("etcd.log"), dir.join("etcd.ready"));
+        let place = Place { endpoint, peer, data, log, ready };
         let cell = Cell::open(host, "etcd", &[], None)?;
-        let ready = Readiness::bind(dir.join("etcd.ready"))?;
-        let mut command = cell.command("etcd");
-        let (data, cluster) = (dir.join("etcd"), format!("e1={peer}"));
-        Flags { name: "e1", data: &data, client: &endpoint, peer: &peer, cluster: &cluster }
-            .apply(&mut command, &ready);
-        command.stdout(log).stderr(log_too);
-        let (process, _no_stdin) = Process::spawn(&mut command, vec![ready.path().to_owned()])?;
-        if let Err(why) = ready.wait(Instant::now() + ETCD_READY_LIMIT)? {
-            let log = fs::read_to_string(&log_path).unwrap_or_default();
-            return Err(not_ready("etcd".to_owned(), why, &process, ETCD_READY_LIMIT, &[log]));
-        }
-        ready.listen_on()?;
-        Ok(Etcd { endpoint, log: log_path, process, cell })
+        let process = place.serve(&cell)?;
+        Ok(Etcd { place, process, cell })
+    }
+
+    /// Kills it, deletes what it has stored, and starts it anew: at the same address there is another, empty store.
+    ///
+    /// # Errors
+    /// As its first start.
+    pub fn lose_everything(&mut self) -> Result<(), DevError> {
+        self.process.signal(Signal::SIGKILL);
+        // SIGKILL ends it for certain, and its folder is free then.
+        let _ = self.process.wait(ETCD_READY_LIMIT);
+        let data = &self.place.data;
+        fs::remove_dir_all(data).map_err(DevError::file("cannot remove the folder", data))?;
+        self.process = self.place.serve(&self.cell)?;
+        Ok(())
     }
 
     /// Where it is: `http://127.77.0.11:40123`.
     #[must_use]
     pub fn endpoint(&self) -> &str {
-        &self.endpoint
+        &self.place.endpoint
     }
 
     /// What it printed.
     #[must_use]
     pub fn log(&self) -> &Path {
-        &self.log
+        &self.place.log
     }
 
     /// Hangs it with SIGSTOP: it answers nobody, and connections stay open.
@@ -99,6 +109,28 @@ impl Etcd {
     pub(crate) fn stop(self) -> Result<(), DevError> {
         // It keeps nothing in memory that is not on its disk.
         self.cell.close(Folders::Remove)
+    }
+}
+
+impl Place {
+    /// Starts it there; returns when it serves.
+    fn serve(&self, cell: &Cell) -> Result<Process, DevError> {
+        let Place { endpoint, peer, data, log: log_path, ready } = self;
+        let log = File::options().create(true).append(true).open(log_path);
+        let log = log.map_err(DevError::file("cannot open", log_path))?;
+        let log_too = log.try_clone().map_err(DevError::file("cannot duplicate", log_path))?;
+        let ready = Readiness::bind(ready.clone())?;
+        let mut command = cell.command("etcd");
+        let cluster = format!("e1={peer}");
+        Flags { name: "e1", data, client: endpoint, peer, cluster: &cluster }.apply(&mut command, &ready);
+        command.stdout(log).stderr(log_too);
+        let (process, _no_stdin) = Process::spawn(&mut command, vec![ready.path().to_owned()])?;
+        if let Err(why) = ready.wait(Instant::now() + ETCD_READY_LIMIT)? {
+            let log = fs::read_to_string(log_path).unwrap_or_default();
+            return Err(not_ready("etcd".to_owned(), why, &process, ETCD_READY_LIMIT, &[log]));
+        }
+        ready.listen_on()?;
+        Ok(process)
     }
 }
 

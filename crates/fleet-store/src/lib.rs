@@ -27,6 +27,7 @@ pub mod history;
 pub mod mem;
 pub mod model;
 pub mod registry;
+pub mod steady;
 
 /// Most operations (guards and writes each) in one transaction.
 ///
@@ -258,7 +259,7 @@ pub enum StoreError {
     #[error("the store's history before revision {} is gone", .0.0)]
     Compacted(Revision),
     /// The store shows an older revision than before, or is another one: it was restored from a backup, or replaced. What
-    /// was seen in it need not be there: read everything anew.
+    /// was seen in it need not be there.
     #[error(
         "the store went back from revision {} to {}: it was restored from a backup, or is another one",
         .seen.0, .now.0

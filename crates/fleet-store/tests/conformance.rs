@@ -1,4 +1,4 @@
-//! The suite on both stores of this crate.
+//! The suite on both stores of this crate, and through what watches over one.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +9,7 @@ use fleet_store::clock::ManualClock;
 use fleet_store::conformance::Subject;
 use fleet_store::embedded::Embedded;
 use fleet_store::mem::Mem;
+use fleet_store::steady::Steady;
 
 #[derive(Default)]
 struct InMemory {
@@ -53,8 +54,26 @@ impl Subject for OnDisk {
     }
 }
 
+#[derive(Default)]
+struct WatchedOver(InMemory);
+
+#[async_trait]
+impl Subject for WatchedOver {
+    async fn store(&self) -> Arc<dyn Store> {
+        Arc::new(Steady::new(self.0.store().await))
+    }
+
+    async fn pass(&self, time: Duration) {
+        self.0.pass(time).await;
+    }
+}
+
 mod mem {
     fleet_store::conformance!(async { super::InMemory::default() });
+}
+
+mod steady {
+    fleet_store::conformance!(async { super::WatchedOver::default() });
 }
 
 mod embedded {

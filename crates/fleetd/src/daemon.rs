@@ -12,6 +12,7 @@ use fleet_core::model::{MachineId, Revision};
 use fleet_store::embedded::Embedded;
 use fleet_store::etcd::Etcd;
 use fleet_store::registry::MachineRecord;
+use fleet_store::steady::Steady;
 use fleet_store::{Store, StoreError};
 use fleet_systemd::dbus::{Address, DbusManager, Dirs};
 use fleet_systemd::{ManagerError, UnitManager};
@@ -220,7 +221,10 @@ async fn open(store: &StoreAt) -> Result<Arc<dyn Store>, DaemonError> {
             std::fs::create_dir_all(folder).map_err(wrong)?;
             Ok(Arc::new(Embedded::open(path).await.map_err(DaemonError::Store)?))
         }
-        StoreAt::Etcd(config) => Ok(Arc::new(Etcd::connect(config.clone()).await.map_err(DaemonError::Store)?)),
+        StoreAt::Etcd(config) => {
+            let etcd = Etcd::connect(config.clone()).await.map_err(DaemonError::Store)?;
+            Ok(Arc::new(Steady::new(Arc::new(etcd))))
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Several `fleetd`, one on each machine, and one etcd: what `fleetctl dev --store etcd` brings up.
 
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
@@ -174,4 +174,32 @@ fn a_value_that_cannot_be_read_hurts_nothing_else() {
     desks[0].ok("fleetctl destroy a@1 mate");
     eventually("it is gone", || runs_on(&world, "a@1.service").is_empty().then_some(()));
     assert_eq!(main_pid(&world, "a@2.service"), before[1]);
+}
+
+/// Somebody has emptied etcd, or started it on another folder: an empty cluster orders nothing, and that is no reason to stop what
+/// runs. Who restarts `fleetd` says that the store is right as it is.
+#[test]
+fn a_store_that_has_lost_everything_stops_nothing() {
+    let mut world = World::on_etcd(2);
+    let desks = desks(&mut world);
+    desks[0].write("a@.service", "[Service]\nExecStart=/bin/sleep infinity\n");
+    desks[0].ok("fleetctl start a@1 a@2");
+    let pids = ["a@1.service", "a@2.service"].map(|unit| main_pid(&world, unit));
+    world.cluster().etcd_mut().expect("the cluster is on etcd").lose_everything().expect("it starts again");
+    for number in [0, 1] {
+        let log = world.cluster().fleetds()[number].log();
+        eventually("it is said", || {
+            let text = fs::read_to_string(&log).expect("a log");
+            text.contains("fleetd changes nothing any more").then_some(())
+        });
+        // What is shown is the last that was certain.
+        let refused = desks[number].fails(1, "fleetctl stop a@1");
+        assert!(refused.stderr.contains("the store went back from revision"), "{refused}");
+        let listed = desks[number].ok("fleetctl list-units --no-legend --fields=unit,active");
+        assert_eq!(listed, "a@1.service\tactive\na@2.service\tactive\n");
+    }
+    assert!(pids.into_iter().all(is_alive));
+    world.cluster().restart_fleetd().expect("they start again");
+    eventually("what nobody wants any more is stopped", || (!pids.into_iter().any(is_alive)).then_some(()));
+    desks[0].ok("fleetctl start a@3");
 }

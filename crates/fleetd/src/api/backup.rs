@@ -16,13 +16,14 @@ use fleet_core::model::{Generation, Revision};
 use fleet_store::registry::ops::Room;
 use fleet_store::registry::restore::{self, Saved, SavedKey, Step, StepChange};
 use fleet_store::registry::{Key, LeaderRecord, View, ops};
-use fleet_store::{Guard, KeyValue, LeaseId, Snapshot, StoreError, Txn, TxnOutcome, Write};
+use fleet_store::{Guard, KeyValue, LeaseId, Snapshot, Txn, TxnOutcome, Write};
 use futures_util::stream;
 
 use super::Api;
 use super::body::Held;
 use super::extract::Asked;
-use super::problem::{Kind, Refused, bad_request, problem, unavailable};
+use super::problem::{Kind, Refused, bad_request, problem};
+use super::write::failed;
 use crate::clock;
 
 /// Bytes of a backup that are made at once.
@@ -292,11 +293,4 @@ async fn commit(api: &Api, txn: &Txn) -> Result<TxnOutcome, v2::Problem> {
     let (TxnOutcome::Committed(at) | TxnOutcome::Conflict(at)) = outcome;
     api.view.reached(at).await;
     Ok(outcome)
-}
-
-fn failed(err: &StoreError) -> v2::Problem {
-    match err {
-        StoreError::Unavailable(_) => unavailable(err),
-        err => problem(Kind::Internal, err.to_string()),
-    }
 }

@@ -168,7 +168,7 @@ pub async fn check<T>(api: &Api, checks: Vec<(usize, Result<T, Problem>, Vec<Gua
 /// A transaction that did not come about.
 pub fn failed(err: &StoreError) -> Problem {
     match err {
-        StoreError::Unavailable(_) => unavailable(err),
+        StoreError::Unavailable(_) | StoreError::Rewound { .. } => unavailable(err),
         err => problem(Kind::Internal, err.to_string()),
     }
 }
