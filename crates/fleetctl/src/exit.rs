@@ -32,10 +32,7 @@ pub const TABLE: [(u8, &str); 9] = [
     (0, "done"),
     (1, "something failed, was refused, or took longer than allowed"),
     (2, "the command line or an environment variable is wrong; nothing was done"),
-    (
-        3,
-        "status, is-active, journal: the unit is not running; show, kill, reload: it is on no machine (systemctl's code)",
-    ),
+    (3, "status, show, is-active, journal, kill, reload: the unit is not running (systemctl's code)"),
     (4, "no such unit (systemctl's code)"),
     (125, "exec: fleet failed, or stopped the command, and has said why; other codes are the command's"),
     (130, "ended by Ctrl-C while waiting; the desired state stays"),

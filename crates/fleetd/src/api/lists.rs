@@ -255,7 +255,7 @@ impl Page {
         }
         let mut fields = Vec::new();
         for given in params.all("fields") {
-            for field in given.split(',').map(str::trim).filter(|field| !field.is_empty()) {
+            for field in given.split(',').map(str::trim) {
                 let read: Result<F, serde::de::value::Error> = F::deserialize(field.into_deserializer());
                 read.map_err(|err| bad_param("fields", &given, &err))?;
                 fields.push(field.to_owned());

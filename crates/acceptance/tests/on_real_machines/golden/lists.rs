@@ -256,7 +256,7 @@ fn questions_of_scripts() {
             "fleetctl is-active nothing",
             "fleetctl cat asked asked-fails nothing",
             "fleetctl cat --debug asked 2>&1 | sed -e 's/after .*, request [^ ]*/after TIME, request ID/'",
-            "fleetctl destroy 'asked*'",
+            "fleetctl destroy 'asked*' | sort",
         ],
         expect![[r#"
             $ fleetctl is-active asked
@@ -315,7 +315,7 @@ fn questions_of_scripts() {
             ExecStart=/bin/sleep infinity
             [X-Fleet]
             MachineMetadata=disk=ssd
-            $ fleetctl destroy 'asked*'
+            $ fleetctl destroy 'asked*' | sort
             exit 0
             --- stdout
             Destroyed asked-fails.service

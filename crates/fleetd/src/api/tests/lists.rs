@@ -52,6 +52,8 @@ async fn lists() {
     assert_eq!(unit, ["desired_state", "generation", "name"]);
     for (path, name) in [
         ("/units?fields=nam", "fields"),
+        // Nothing is no field: a list of all is asked for without it.
+        ("/units?fields=", "fields"),
         ("/units?limit=0", "limit"),
         ("/units?limit=x", "limit"),
         ("/units?desired_state=up", "desired_state"),
