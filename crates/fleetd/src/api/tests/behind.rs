@@ -134,7 +134,10 @@ async fn the_same_by_the_first_api() {
     let start = Request::put(format!("{}/units/a.service", fleet_api::v1::PREFIX)).header("host", "x");
     let start = start.header("content-type", "application/json").body(Body::from(r#"{"desiredState":"launched"}"#));
     assert_eq!(raw(&other, start.expect("a request")).await.status, 204);
-    let shown = ask(&other, "GET /units/a.service", &[], None).await;
+    // The other one's picture would say so whatever was written.
+    let revision = other.view.read().revision();
+    one.view.reached(revision).await;
+    let shown = ask(&one, "GET /units/a.service", &[], None).await;
     assert_eq!(shown.body["desired_state"], "launched");
 }
 
