@@ -147,6 +147,10 @@ impl Judge {
                 self.object(now_ms, why);
             }
         }
+        if unloads && self.processes.get(&at).is_some_and(|process| process.number.is_some()) {
+            // It was up: who was told to stop another copy because of it is not to blame.
+            self.ran_until.insert(at.clone(), self.view.revision());
+        }
         let process = self.processes.entry(at).or_insert(Process {
             number: None,
             since: heard,

@@ -147,7 +147,9 @@ impl Judge {
         let presence = self.presence.get(machine).copied().unwrap_or_default();
         let makes_room = heir_of(unit).is_some_and(|heir| self.view.placement(machine, &heir).is_some());
         let lacks_disk = family == Family::Picky && !self.is_fast_for(now_ms, machine, LAG_MS);
-        if presence.present && (makes_room || lacks_disk) {
+        // It may have gone a moment ago.
+        let seemed_present = presence.present || now_ms.saturating_sub(presence.went_ms) < LAG_MS;
+        if seemed_present && (makes_room || lacks_disk) {
             return;
         }
         let is_braked = brake.is_some() && self.view.cluster().brake.is_some();
