@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fleet_core::unit::UnitName;
 use fleet_systemd::UnitManager;
+use nix::unistd::geteuid;
 use tokio::io::AsyncReadExt as _;
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
@@ -150,8 +151,9 @@ impl Host {
             Some(Run::Invocation(id)) => {
                 command.arg(format!("_SYSTEMD_INVOCATION_ID={id}")).arg("+").arg(format!("INVOCATION_ID={id}"))
             }
-            Some(Run::Since(moment)) => command.arg(format!("--since={moment}")).arg("--user-unit").arg(name.as_str()),
-            None => command.arg(if self.user { "--user-unit" } else { "--unit" }).arg(name.as_str()),
+            Some(Run::Since(moment)) => command.arg(format!("--since={moment}")).args(of_user_unit(name)),
+            None if self.user => command.args(of_user_unit(name)),
+            None => command.arg("--unit").arg(name.as_str()),
         };
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
         command.spawn().map_err(|err| HostError::Run { program: "journalctl".to_owned(), err })
@@ -255,4 +257,16 @@ async fn succeed(program: &str, mut command: Command) -> Result<(), HostError> {
     }
     let said = String::from_utf8_lossy(&output.stderr);
     Err(HostError::Refused { reason: said.trim().to_owned() })
+}
+
+/// What journalctl is to look for: the lines of a unit of this user's systemd.
+///
+/// Those that `--user-unit` finds are by processes of the user. A user's systemd that runs as root can start units as other users,
+/// and theirs are known by the systemd that they are under.
+fn of_user_unit(name: &UnitName) -> impl Iterator<Item = String> {
+    let uid = geteuid();
+    let of_user = ["_SYSTEMD_USER_UNIT", "USER_UNIT", "COREDUMP_USER_UNIT", "OBJECT_SYSTEMD_USER_UNIT"]
+        .map(|field| [format!("{field}={name}"), format!("_UID={uid}"), "+".to_owned()]);
+    let of_others = [format!("_SYSTEMD_USER_UNIT={name}"), format!("_SYSTEMD_UNIT=user@{uid}.service")];
+    of_user.into_iter().flatten().chain(of_others)
 }

@@ -102,3 +102,16 @@ fn times_and_modes() {
     }
     desk.ok("fleetctl destroy 'said@*'");
 }
+
+/// A user's systemd that runs as root can start units as others; journalctl alone finds only the lines of its own user.
+#[test]
+fn of_a_unit_that_runs_as_another_user() {
+    let world = World::new(1);
+    let desk = world.desk();
+    // It lives on, so that journald has the time to learn whose line this is.
+    desk.write("other.service", "[Service]\nUser=nobody\nExecStart=/bin/sh -c 'echo I am $(id -un); sleep infinity'\n");
+    desk.ok("fleetctl start other");
+    let said = desk.ok("fleetctl journal -f -n 100 -o cat other | grep --max-count=1 'I am'");
+    assert_eq!(said, "I am nobody\n");
+    assert!(desk.ok("fleetctl journal -n 100 other").contains("Started"), "systemd's own lines are among them");
+}
