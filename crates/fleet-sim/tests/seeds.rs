@@ -42,6 +42,10 @@ fn what_went_wrong_once_does_not_again() {
             389,
             "the guard ended while there was no connection to systemd: what had ended with it was never started again",
         ),
+        (
+            21_182,
+            "a watch lost an event: a machine that left did not know that others take its units, and stopped the last copies",
+        ),
     ] {
         assert_eq!(run(seed, Options::default()).violation, None, "SEED={seed}: {story}");
     }

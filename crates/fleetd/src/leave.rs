@@ -66,8 +66,21 @@ async fn handed_over(view: &SharedView, machines: &BTreeMap<MachineId, Served>) 
     let is_done =
         |picture: &crate::view::Picture| machines.keys().all(|machine| is_drained(picture.cluster(), machine));
     let mut done = news.look_anew(is_done);
-    while !done {
-        done = news.next(|picture, _| is_done(picture)).await;
+    // The picture may have missed a machine that can take something: a watch may have lost an event without anybody noticing.
+    // So it is believed only after another look at the store.
+    let mut awaited = None;
+    let mut has_looked = false;
+    loop {
+        match (done, has_looked) {
+            (true, true) => return,
+            (true, false) if awaited.is_none() => awaited = Some(view.ask_for_look()),
+            (false, true) => awaited = None,
+            (true | false, false) => (),
+        }
+        // Both of one picture: the look may come to its end at any time.
+        let judged =
+            |picture: &crate::view::Picture| (is_done(picture), awaited.is_some_and(|look| view.has_looked(look)));
+        (done, has_looked) = news.next(|picture, _| judged(picture)).await;
     }
 }
 
