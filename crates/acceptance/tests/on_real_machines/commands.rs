@@ -1,7 +1,6 @@
 //! `exec`: commands beside units, through the API, on the machine that has the unit.
 
-use std::fs::OpenOptions;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::LazyLock;
 
@@ -246,18 +245,12 @@ fn a_command_ends_with_those_who_wait_for_it_and_with_its_unit() {
 fn limits_are_kept_and_commands_can_be_switched_off() {
     let mut world = World::new(1);
     let desk = world.desk();
-    let set = |world: &mut World, keys: &str| {
-        let config = OpenOptions::new().append(true).open(world.fleetd_config());
-        let written = config.and_then(|mut file| writeln!(file, "{keys}"));
-        written.expect("the configuration is ours");
-        world.cluster().restart_fleetd().expect("fleetd restarts");
-    };
-    set(&mut world, "exec_max = 1\nexec_timeout = 2s");
+    world.configure("exec_max = 1\nexec_timeout = 2s");
     desk.write("a.service", SLEEPS);
     desk.ok("fleetctl start a");
     let late = desk.fails(125, "fleetctl exec a -- sh -c 'echo begun; exec sleep infinity'");
     assert!(late.stderr.contains("over the limit of 2s (exec_timeout)") && late.stdout == "begun\n", "{late}");
-    set(&mut world, "exec_timeout = 1h");
+    world.configure("exec_timeout = 1h");
     let one = Begun::new(&world.endpoint(), "a");
     let two = desk.fails(125, "fleetctl exec a -- true");
     assert!(two.stderr.contains("1 commands run on machine") && two.stderr.contains("(exec_max)"), "{two}");
@@ -269,7 +262,7 @@ fn limits_are_kept_and_commands_can_be_switched_off() {
     for part in ["id=", "a.service", "uid 0, pid ", "echo begun; exec sleep infinity"] {
         assert!(asked.contains(part), "{part}: {asked}");
     }
-    set(&mut world, "exec = false");
+    world.configure("exec = false");
     let off = desk.fails(125, "fleetctl exec a -- true");
     assert!(off.stderr.contains("switched off") && off.stderr.contains("exec = false"), "{off}");
 }

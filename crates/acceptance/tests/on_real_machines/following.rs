@@ -1,7 +1,5 @@
 //! `journal -f` goes where its units go, and notices a network that says nothing.
 
-use std::fs::OpenOptions;
-use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -98,13 +96,7 @@ fn a_unit_that_is_nowhere_is_followed_when_it_comes() {
 #[test]
 fn a_lost_machine_and_one_that_joins() {
     let mut world = World::on_etcd(3);
-    world.cluster().stop_fleetd().expect("they stop");
-    for fleetd in world.cluster().fleetds() {
-        let config = OpenOptions::new().append(true).open(fleetd.config());
-        let written = config.and_then(|mut file| writeln!(file, "agent_ttl = {}s", AGENT_TTL.as_secs()));
-        written.expect("the configuration is ours");
-    }
-    world.cluster().start_fleetd().expect("they start");
+    world.configure(&format!("agent_ttl = {}s", AGENT_TTL.as_secs()));
     let desk = world.desk();
     write_ticks(&desk);
     desk.ok("fleetctl start tick@1 tick@2 tick@3");

@@ -1,7 +1,6 @@
 //! Several `fleetd`, one on each machine, and one etcd: what `fleetctl dev --store etcd` brings up.
 
-use std::fs::{self, OpenOptions};
-use std::io::Write as _;
+use std::fs;
 use std::time::{Duration, Instant};
 
 use crate::desk::Desk;
@@ -104,13 +103,7 @@ fn the_journals_of_several_machines_are_one() {
 #[test]
 fn a_machine_whose_fleetd_is_gone_is_lost() {
     let mut world = World::on_etcd(3);
-    world.cluster().stop_fleetd().expect("they stop");
-    for fleetd in world.cluster().fleetds() {
-        let config = OpenOptions::new().append(true).open(fleetd.config());
-        let written = config.and_then(|mut file| writeln!(file, "agent_ttl = {}s", AGENT_TTL.as_secs()));
-        written.expect("the configuration is ours");
-    }
-    world.cluster().start_fleetd().expect("they start");
+    world.configure(&format!("agent_ttl = {}s", AGENT_TTL.as_secs()));
     let desks = desks(&mut world);
     let (keep, stop) = (start_three(&desks[0], "keep", "keep"), start_three(&desks[0], "stop", "stop"));
     let on_third = |units: [String; 3]| units.into_iter().find(|unit| runs_on(&world, unit) == ["m3"]);

@@ -77,8 +77,9 @@ fn properties() {
 #[test]
 fn lines_of_a_status() {
     let desk = WORLD.desk();
-    // The process that prints goes on: of one that has ended journald may not know any more which unit it belonged to.
-    let prints = "for n in 1 2 3 4 5 6 7 8 9; do echo line $$n; done; exec sleep infinity";
+    // It begins to print a little later: systemctl leaves out what was printed before systemd has noted that the unit runs, which can be
+    // some milliseconds after the fork. And it goes on: of a process that has ended journald may not know any more whose it was.
+    let prints = "sleep 0.2; for n in 1 2 3 4 5 6 7 8 9; do echo line $$n; done; exec sleep infinity";
     desk.write("lines.service", &format!("[Service]\nExecStart=/bin/sh -c '{prints}'\n"));
     desk.ok("fleetctl start lines");
     eventually("the last line is in the journal", || {

@@ -1,5 +1,7 @@
 //! A cluster for tests: machines at addresses of their own, the real `fleetd`, and ways to ask and to wait.
 
+use std::fs::OpenOptions;
+use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -93,6 +95,16 @@ impl World {
     /// The file `fleetd` was configured by.
     pub fn fleetd_config(&self) -> PathBuf {
         self.cluster.fleetd_config()
+    }
+
+    /// Starts each `fleetd` anew with more lines in its configuration.
+    pub fn configure(&mut self, line: &str) {
+        self.cluster.stop_fleetd().expect("they stop");
+        for fleetd in self.cluster.fleetds() {
+            let config = OpenOptions::new().append(true).open(fleetd.config());
+            config.and_then(|mut file| writeln!(file, "{line}")).expect("the configuration is ours");
+        }
+        self.cluster.start_fleetd().expect("they start");
     }
 
     /// The folder that everything of this cluster is in.
