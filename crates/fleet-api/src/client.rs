@@ -1,15 +1,16 @@
 //! The client: one method per operation, typed errors, streams as streams.
 
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use serde::de::DeserializeOwned;
 
+use crate::endpoint::Endpoint;
+use crate::error::ClientError;
 use crate::observe::{Exchange, Observer};
-use crate::tls::{Tls, TlsError, TlsFiles, TlsTrouble};
+use crate::tls::{Tls, TlsFiles};
 use crate::{backup, v2};
 
 /// When the kernel asks the other end of a silent TCP connection whether it is there, and how often until the connection is dead: after
@@ -17,153 +18,6 @@ use crate::{backup, v2};
 const KEEPALIVE: Duration = Duration::from_secs(15);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const KEEPALIVE_RETRIES: u32 = 3;
-
-/// Where a fleet API is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Endpoint {
-    /// A unix socket: `unix:///run/fleet.sock`.
-    Unix(PathBuf),
-    /// HTTP over TCP: `http://HOST:PORT`, or `https://HOST:PORT` with TLS.
-    Http(String),
-}
-
-/// A text that is no endpoint.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[expect(missing_docs, reason = "the messages say it")]
-pub enum EndpointError {
-    #[error("endpoint `{given}` has no scheme: write `unix:///path`, `http://host:port` or `https://host:port`")]
-    NoScheme { given: String },
-    #[error("endpoint `{given}` names a host, but a unix socket has a path: write `unix:///{given_path}`")]
-    HostInPath { given: String, given_path: String },
-    #[error("endpoint `{given}` is no URL of a host: write `http://host:port` or `https://host:port`")]
-    BadUrl { given: String },
-    #[error("endpoint `{given}` has the unknown scheme `{scheme}`: `unix`, `file`, `http` and `https` are known")]
-    UnknownScheme { given: String, scheme: String },
-}
-
-impl FromStr for Endpoint {
-    type Err = EndpointError;
-
-    fn from_str(given: &str) -> Result<Endpoint, EndpointError> {
-        let Some((scheme, rest)) = given.split_once("://") else {
-            return Err(EndpointError::NoScheme { given: given.to_owned() });
-        };
-        match scheme {
-            "unix" | "file" if rest.starts_with('/') => Ok(Endpoint::Unix(rest.into())),
-            "unix" | "file" => Err(EndpointError::HostInPath { given: given.to_owned(), given_path: rest.to_owned() }),
-            "http" | "https" => match reqwest::Url::parse(given) {
-                Ok(url) if url.has_host() && url.path() == "/" && url.query().is_none() => {
-                    Ok(Endpoint::Http(given.trim_end_matches('/').to_owned()))
-                }
-                Ok(_) | Err(_) => Err(EndpointError::BadUrl { given: given.to_owned() }),
-            },
-            _ => Err(EndpointError::UnknownScheme { given: given.to_owned(), scheme: scheme.to_owned() }),
-        }
-    }
-}
-
-impl Endpoint {
-    /// Host and port of one that is no socket; an IPv6 address is in brackets.
-    pub fn host_and_port(&self) -> Option<(String, u16)> {
-        let Endpoint::Http(url) = self else { return None };
-        let url = reqwest::Url::parse(url).ok()?;
-        Some((url.host_str()?.to_owned(), url.port_or_known_default()?))
-    }
-
-    /// Whether it is spoken to by TLS.
-    pub fn is_tls(&self) -> bool {
-        matches!(self, Endpoint::Http(url) if url.starts_with("https:"))
-    }
-}
-
-impl std::fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Endpoint::Unix(path) => write!(f, "unix://{}", path.display()),
-            Endpoint::Http(url) => f.write_str(url),
-        }
-    }
-}
-
-/// Why a call gave no answer.
-#[derive(Debug, thiserror::Error)]
-pub enum ClientError {
-    /// The client could not be made.
-    #[error("cannot set up a client for {endpoint}")]
-    Setup {
-        /// Where to.
-        endpoint: Endpoint,
-        /// Why.
-        #[source]
-        err: reqwest::Error,
-    },
-    /// The client could not be made, for want of certificates.
-    #[error("cannot set up TLS for {endpoint}")]
-    Tls {
-        /// Where to.
-        endpoint: Endpoint,
-        /// Why.
-        #[source]
-        err: Box<TlsError>,
-    },
-    /// Nobody answered, or the answer broke off.
-    #[error("no answer from fleetd at {endpoint}")]
-    Unreachable {
-        /// Where.
-        endpoint: Endpoint,
-        /// Why.
-        #[source]
-        err: reqwest::Error,
-    },
-    /// A stream in which something comes every [`v2::HEARTBEAT_S`] was silent for [`v2::SILENCE_LIMIT_S`]: the connection is dead,
-    /// although nobody has ended it.
-    #[error("nothing came from fleetd at {endpoint} for {} s", v2::SILENCE_LIMIT_S)]
-    Silent {
-        /// Where.
-        endpoint: Endpoint,
-    },
-    /// The daemon refused or failed, and says why.
-    #[error("{_0}")]
-    Problem(Box<v2::Problem>),
-    /// The daemon refused or failed, in the words of API v1.
-    #[error("{endpoint} answered with {status}: {message}")]
-    Refused {
-        /// Who.
-        endpoint: Endpoint,
-        /// The HTTP status.
-        status: u16,
-        /// What it says about it.
-        message: String,
-    },
-    /// The answer is none that this client understands.
-    #[error("{endpoint} gave an answer that is not fleet's: {reason}")]
-    Garbled {
-        /// Where.
-        endpoint: Endpoint,
-        /// What is wrong with it.
-        reason: String,
-    },
-}
-
-impl ClientError {
-    /// Whether the call took longer than the client's limit.
-    pub fn is_timeout(&self) -> bool {
-        matches!(self, ClientError::Unreachable { err, .. } if err.is_timeout())
-    }
-
-    /// Whether the connection was there and broke off: nobody knows what the request has done.
-    pub fn broke_off(&self) -> bool {
-        matches!(self, ClientError::Unreachable { err, .. } if !err.is_timeout() && !err.is_connect() && !err.is_builder())
-    }
-
-    /// What is wrong with TLS, if that is why nobody answered.
-    pub fn tls_trouble(&self) -> Option<TlsTrouble> {
-        match self {
-            ClientError::Unreachable { err, .. } => TlsTrouble::of(err),
-            _ => None,
-        }
-    }
-}
 
 /// Lines of `POST /watch`.
 pub type WatchStream = BoxStream<'static, Result<v2::WatchEvent, ClientError>>;

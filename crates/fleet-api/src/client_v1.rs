@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
-use crate::client::{Client, ClientError, Endpoint};
+use crate::client::Client;
+use crate::endpoint::Endpoint;
+use crate::error::ClientError;
 use crate::v1;
 
 /// Most pages of a list that are read. A token counts pages in 16 bits, so no list has more.
