@@ -80,7 +80,7 @@ impl Daemon {
         }
         self.end(None)?; // What is left of one that ended by itself.
         let cell = Cell::open(&self.host, "fleetd", &[], None)?;
-        let ready = Readiness::bind(self.folder.join("fleetd.ready"))?;
+        let ready = Readiness::bind_anew(&self.folder.join("fleetd.ready"))?;
         let log_path = self.log();
         let log = File::options().create(true).append(true).open(&log_path);
         let log = log.map_err(DevError::file("cannot open", &log_path))?;

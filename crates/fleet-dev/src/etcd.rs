@@ -119,7 +119,7 @@ impl Place {
         let log = File::options().create(true).append(true).open(log_path);
         let log = log.map_err(DevError::file("cannot open", log_path))?;
         let log_too = log.try_clone().map_err(DevError::file("cannot duplicate", log_path))?;
-        let ready = Readiness::bind(ready.clone())?;
+        let ready = Readiness::bind_anew(ready)?;
         let mut command = cell.command("etcd");
         let cluster = format!("e1={peer}");
         Flags { name: "e1", data, client: endpoint, peer, cluster: &cluster }.apply(&mut command, &ready);

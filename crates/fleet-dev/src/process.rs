@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -114,6 +115,15 @@ pub(crate) enum NotReady {
 }
 
 impl Readiness {
+    /// One for a program that is started again and again: at a path of its own each time, `PATH-1`, so that the end of the last one's,
+    /// which is told and cleaned up by threads, does not meet the new one.
+    pub(crate) fn bind_anew(path: &Path) -> Result<Readiness, DevError> {
+        static NUMBER: AtomicU64 = AtomicU64::new(1);
+        let mut path = path.as_os_str().to_owned();
+        path.push(format!("-{}", NUMBER.fetch_add(1, Ordering::Relaxed)));
+        Readiness::bind(path.into())
+    }
+
     pub(crate) fn bind(path: PathBuf) -> Result<Readiness, DevError> {
         check_socket_path(&path)?;
         match fs::remove_file(&path) {
